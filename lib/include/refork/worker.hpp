@@ -1,0 +1,157 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "refork/domain.hpp"
+#include "refork/failure.hpp"
+#include "refork/version.hpp"
+
+namespace refork {
+
+// A listening socket that reforkd (or systemd) opened and passed on. The process owns the descriptor from its start.
+struct Listener {
+  int fd = -1;
+  std::string name;     // from LISTEN_FDNAMES, "unknown" where it names none
+  std::string address;  // "tcp://127.0.0.1:8080", "unix:/run/web.sock"
+};
+
+// Why a drain was asked for.
+enum class DrainReason { error, operator_, reload, recycle, stop };
+
+struct Drain {
+  DrainReason reason = DrainReason::operator_;
+  std::chrono::milliseconds lame_duck{1000};  // how long an idle keep-alive connection waits for a request under way
+  std::chrono::steady_clock::time_point deadline;
+};
+
+// An accepted request that is not yet answered; ends with its destructor. Movable, may end on another thread than it
+// began. Cheap: no lock, no allocation, no system call. Outliving the Worker is allowed and does nothing.
+class REFORK_API Request {
+ public:
+  Request() = default;
+  Request(Request&& other) noexcept;
+  Request& operator=(Request&& other) noexcept;
+  ~Request();
+  void end() noexcept;
+  explicit operator bool() const noexcept { return token_ != 0; }
+
+ private:
+  friend class Worker;
+  explicit Request(std::uint64_t token) noexcept : token_(token) {}
+  std::uint64_t token_ = 0;
+};
+
+// Keeps a draining worker from finishing: one for each open connection, whether a request is under way on it or not.
+// The same rules as for Request.
+class REFORK_API Hold {
+ public:
+  Hold() = default;
+  Hold(Hold&& other) noexcept;
+  Hold& operator=(Hold&& other) noexcept;
+  ~Hold();
+  void release() noexcept;
+
+ private:
+  friend class Worker;
+  explicit Hold(bool held) noexcept : held_(held) {}
+  bool held_ = false;
+};
+
+// This process as a worker of reforkd; one a process, made in main() before other threads start (it blocks SIGTERM
+// for them, and takes REFORK_CHANNEL, REFORK_RECORDER and LISTEN_* out of the environment, so that nothing this process
+// starts takes itself for a worker).
+//
+// All members may be called from any thread. Callbacks run on the worker's control thread or, for on_pause, on the
+// thread whose error caused it; in Drive::fd mode, all but on_pause run inside process(). They are never run
+// concurrently with each other, must not block, and must not throw.
+//
+// Without reforkd the same program works alone: see Standalone.
+class REFORK_API Worker {
+ public:
+  enum class Drive {
+    thread,  // a control thread of librefork's own
+    fd,      // none: the application polls fd() for reading and calls process()
+  };
+  // What an error does where there is no reforkd. SIGTERM always drains.
+  enum class Standalone {
+    automatic,  // drain if the listeners were passed on (somebody restarts and holds them), otherwise serve
+    serve,      // answer, log, go on
+    drain,
+  };
+  struct Options {
+    Drive drive = Drive::thread;
+    Standalone standalone = Standalone::automatic;
+    // Used without reforkd; with it, the service's configuration is what counts.
+    std::chrono::milliseconds drain_deadline{30000};
+    std::chrono::milliseconds lame_duck{1000};
+    // Exit codes after a drain that was asked for, after an error, and at the deadline.
+    int exit_requested = 0;
+    int exit_error = 1;
+    int exit_deadline = 3;
+  };
+
+  // Throws std::logic_error for a second Worker, std::runtime_error if $REFORK_CHANNEL is set but is no channel.
+  Worker();
+  explicit Worker(Options options);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  static Worker* current() noexcept;  // the process's Worker, or nullptr
+  bool supervised() const noexcept;   // there is a reforkd
+
+  // The sockets passed on by LISTEN_FDS, in order; empty without any. Non-blocking unless the service says otherwise.
+  const std::vector<Listener>& listeners() const noexcept;
+
+  void ready();  // serving: sends READY; idempotent
+
+  // A request begins. `label` names it to the operator ("GET /search"); longer than 191 bytes is cut. Errors captured by
+  // `domain` (by default the current one) are recorded as this request's.
+  Request begin(std::string_view label);
+  Request begin(std::string_view label, const Domain& domain);
+  Hold hold();
+
+  // Stop accepting for now; accept again; stop for good. Set before ready().
+  void on_pause(std::function<void()> callback);
+  void on_resume(std::function<void()> callback);
+  void on_drain(std::function<void(const Drain&)> callback);
+  // No request and no connection is left. Without this callback the process then exits by itself; with it, it is up to
+  // the application to return from main by way of finish(), before the deadline.
+  void on_drained(std::function<void()> callback);
+
+  bool draining() const noexcept;  // answers carry Connection: close from now on
+  // A request was read from a connection after its lame duck had ended, and is lost: counted as drain.crossed.
+  void crossed() noexcept;
+
+  // Records a failure, stops accepting and asks reforkd for a replacement, as a captured error in a domain does by
+  // itself. Fills failure.id. Never throws, never waits.
+  void fail(Failure& failure, Then then = Then::drain) noexcept;
+
+  // Asks for the drain of this worker, without an error.
+  void drain(DrainReason reason = DrainReason::operator_);
+
+  // Says that the process ends now, and returns the exit code for main(): `return worker.finish();`. A clean end
+  // if nothing is left in flight.
+  int finish() noexcept;
+
+  // Application messages: `json` is one JSON value of at most 60 KiB. Returns false where there is no primary (any more)
+  // or its queue is full. Messages that arrive before on_message is set are kept for it.
+  bool send(std::string_view json);
+  void on_message(std::function<void(std::string_view json)> callback);
+
+  // Drive::fd only: poll for reading, then call process(). fd() never changes.
+  int fd() const noexcept;
+  void process();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace refork

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/enum_names.h"
+#include "base/result.h"
+#include "refork/failure.hpp"
+
+namespace refork::base {
+template <>
+struct EnumNames<Kind> {
+  static constexpr std::array<std::string_view, 12> names = {
+      "exception", "error", "signal", "terminate", "hang", "timeout",
+      "deadline",  "oom",   "exit",   "protocol",  "boot", "handler"};
+};
+static_assert(index(Kind::handler) + 1 == enum_count<Kind>);
+}  // namespace refork::base
+
+namespace refork::proto {
+
+struct Frame {
+  std::string function;        // empty: not known
+  std::string file;            // empty: not known
+  std::uint32_t line = 0;      // 0: not known
+  std::string module;          // path of the executable or shared object
+  std::uint64_t offset = 0;    // of the return address in it
+  bool in_app = false;         // neither librefork nor a system library
+};
+
+struct RequestRef {
+  std::string label;
+  std::uint64_t age_ms = 0;
+};
+
+// One failure, as it is recorded, stored and shown: the fixed shape of `reforkctl failures --json`, less what only the end
+// of the worker's drain tells (Outcome, below). JSON fields have the members' names; `request` is null without one.
+struct FailureRecord {
+  std::string id;
+  std::uint32_t revision = 1;  // a higher one amends a record of the same id
+  std::uint64_t time_ms = 0;   // Unix time
+  std::string service;         // service, slot, worker and pid are filled in by reforkd, whatever a worker claims
+  std::uint32_t slot = 0;
+  std::uint64_t worker = 0;
+  std::int32_t pid = 0;
+  Kind kind = Kind::exception;
+  std::string type, message;
+  std::vector<Cause> causes;
+  std::string domain;
+  std::vector<std::string> domains;
+  bool thrown = true;
+  std::string emitter, bound;
+  bool rethrown = false;
+  std::optional<RequestRef> request;
+  std::vector<std::pair<std::string, std::string>> context;
+  std::vector<Frame> stack;
+  std::string fingerprint;     // 16 hex digits
+  std::uint64_t count = 1;     // identical failures that this record stands for
+  std::uint64_t in_flight_at_failure = 0;
+  Then then = Then::drain;     // what the worker's author wants to follow
+};
+
+// How a worker's drain and its process ended; completes the records of its failures.
+struct Outcome {
+  std::string requested;   // error | operator | reload | recycle | stop; empty: nobody asked
+  std::string outcome;     // clean | deadline | died; empty: there was no drain
+  std::uint64_t duration_ms = 0, completed = 0, crossed = 0;
+  std::vector<RequestRef> cut;
+  std::optional<int> exit_code, exit_signal;
+  bool core = false;
+};
+
+// Limits of a record; what is longer is cut, the end marked with an ellipsis.
+inline constexpr std::size_t max_message = 4096, max_type = 512, max_causes = 8, max_frames = 128, max_context = 32,
+                             max_value = 512;
+
+// Pure. encode() yields at most `limit` bytes: where it would be more, context, then frames from the bottom, then the
+// message are cut. Fields that do not apply are null; bytes that are no UTF-8 are replaced.
+std::string encode(const FailureRecord& record, std::size_t limit = 16368);
+base::Result<FailureRecord> decode_record(std::string_view json);  // from an untrusted worker: bounded, checked
+// {"requested","outcome","duration_ms","completed","crossed","cut":[…]} and {"code","signal","core"}.
+std::string encode_drain(const Outcome& outcome);
+std::string encode_exit(const Outcome& outcome);
+
+}  // namespace refork::proto

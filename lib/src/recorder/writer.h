@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "recorder/layout.h"
+
+namespace refork::recorder {
+
+// The worker's side of a flight recorder. Thread-safe and lock-free throughout; the mapping lasts as long as the
+// process, so that a token of an ended Worker stays harmless.
+class Writer {
+ public:
+  // Maps what reforkd made; checks magic, version and size.
+  static base::Result<Writer*> attach(base::UniqueFd fd);
+  // Without reforkd: an anonymous one of the same layout.
+  static base::Result<Writer*> make_private();
+
+  // A request begins: a token for end() and annotate(), never 0.
+  std::uint64_t begin(std::string_view label, std::uint64_t domain) noexcept;
+  void end(std::uint64_t token) noexcept;  // a second end of the same token does nothing
+  struct RequestInfo {
+    char label[label_size];
+    std::uint64_t age_ms;
+  };
+  bool describe(std::uint64_t token, RequestInfo& info) const noexcept;  // false once it has ended
+  std::uint64_t in_flight() const noexcept;                              // a scan of the table
+  void crossed() noexcept;
+  void set_draining() noexcept;
+
+  // Stores a record, 16,368 bytes at most, and returns true; or counts it under its fingerprint and returns false.
+  bool record(std::string_view json, std::uint64_t fingerprint) noexcept;
+
+ private:
+  explicit Writer(Header* header) noexcept : header_(header) {}
+  Request& request(std::uint32_t index) const noexcept;
+  Record& record_slot(std::uint32_t index) const noexcept;
+  Header* header_;
+};
+
+}  // namespace refork::recorder
