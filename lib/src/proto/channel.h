@@ -1,6 +1,8 @@
 #pragma once
 
-#include <optional>
+#include <memory>
+#include <string>
+#include <utility>
 #include <variant>
 
 #include "base/result.h"
@@ -19,20 +21,22 @@ class Channel {
 
   int fd() const noexcept { return fd_.get(); }
 
-  // Error code EAGAIN: the peer's queue is full, nothing was sent; EPIPE or ECONNRESET: there is no peer any more;
-  // EMSGSIZE: larger than the message table allows.
+  // Error code EAGAIN: the peer's queue is full, nothing was sent; EPIPE or ECONNRESET: there is no peer any
+  // more; EMSGSIZE: larger than the message table allows; EBADMSG: the body of an application message is not
+  // JSON.
   base::Result<void> send(const Message& message);
 
-  struct Empty {};      // nothing there now
-  struct Closed {};     // no peer any more, and everything it sent was received
-  struct Violation {    // what arrived is no message; the channel is useless from now on
+  struct Empty {};    // nothing there now
+  struct Closed {};   // no peer any more, and everything it sent was received
+  struct Violation {  // what arrived is no message; the channel is useless from now on
     std::string what;
   };
-  // Descriptors that came along against the table are closed and are a Violation.
+  // Descriptors that came along against the table never become ours and are a Violation.
   std::variant<Message, Empty, Closed, Violation> receive();
 
  private:
   base::UniqueFd fd_;
+  std::unique_ptr<char[]> packet_;  // max_packet bytes, made by the first receive()
 };
 
 struct Channel::Pair {

@@ -9,6 +9,7 @@
 
 #include "base/enum_names.h"
 #include "base/result.h"
+#include "proto/record.h"
 #include "refork/worker.hpp"
 
 // What reforkd and its workers say to each other; PROTOCOL.md is the same in prose. One JSON object a packet.
@@ -91,10 +92,6 @@ template <>
 struct EnumNames<DrainReason> {
   static constexpr std::array<std::string_view, 5> names = {"error", "operator", "reload", "recycle", "stop"};
 };
-template <>
-struct EnumNames<Then> {
-  static constexpr std::array<std::string_view, 2> names = {"drain", "serve"};
-};
 }  // namespace refork::base
 
 namespace refork::proto {
@@ -133,7 +130,11 @@ static_assert(std::variant_size_v<Message> == base::enum_count<MessageType>);
 constexpr const MessageSpec& spec(MessageType type) { return message_table[base::index(type)]; }
 inline MessageType type_of(const Message& message) { return static_cast<MessageType>(message.index()); }
 
-// Pure. decode() checks everything that can be checked without knowing the sender's state: it is the worker's word.
+// Whether `json` may be the body of an AppMessage; EMSGSIZE, or EBADMSG with a sentence for whoever wrote it.
+base::Result<void> check_app_body(std::string_view json);
+
+// Pure. A body that check_app_body() refuses is encoded as null. decode() checks everything
+// that can be checked without knowing the sender's state: it is the worker's word.
 std::string encode(const Message& message);
 base::Result<Message> decode(std::string_view packet);
 

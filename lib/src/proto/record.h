@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,6 +21,10 @@ struct EnumNames<Kind> {
       "deadline",  "oom",   "exit",   "protocol",  "boot", "handler"};
 };
 static_assert(index(Kind::handler) + 1 == enum_count<Kind>);
+template <>
+struct EnumNames<Then> {
+  static constexpr std::array<std::string_view, 2> names = {"drain", "serve"};
+};
 }  // namespace refork::base
 
 namespace refork::proto {
@@ -76,10 +82,12 @@ struct Outcome {
 
 // Limits of a record; what is longer is cut, the end marked with an ellipsis.
 inline constexpr std::size_t max_message = 4096, max_type = 512, max_causes = 8, max_frames = 128, max_context = 32,
-                             max_value = 512;
+                             max_domains = 16, max_value = 512;
+inline constexpr std::size_t max_record_text = 65536;    // bytes that decode_record() looks at
+inline constexpr std::size_t least_record_limit = 4096;  // an encoded record can always be cut to this size
 
-// Pure. encode() yields at most `limit` bytes: where it would be more, context, then frames from the bottom, then the
-// message are cut. Fields that do not apply are null; bytes that are no UTF-8 are replaced.
+// Pure. encode() yields at most `limit` bytes (least_record_limit or more): where it would be more, context, then frames
+// from the bottom, then the message, then the rest are cut. Fields that do not apply are null; bytes that are no UTF-8 are replaced.
 std::string encode(const FailureRecord& record, std::size_t limit = 16368);
 base::Result<FailureRecord> decode_record(std::string_view json);  // from an untrusted worker: bounded, checked
 // {"requested","outcome","duration_ms","completed","crossed","cut":[…]} and {"code","signal","core"}.

@@ -1,0 +1,141 @@
+// The shape of a failure record and of a worker's end as JSON. What is too long for its place is cut here,
+// least important things first; reading one back is record_decode.cc.
+
+#include "proto/record.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "base/utf8.h"
+#include "proto/json.h"
+
+namespace refork::proto {
+namespace {
+
+using base::Controls;
+
+std::string line(std::string_view text) { return base::utf8_clean(text, Controls::drop, max_value); }
+std::string prose(std::string_view text) {
+  return base::utf8_clean(text, Controls::keep_layout, max_message);
+}
+std::string type_name(std::string_view text) { return base::utf8_clean(text, Controls::drop, max_type); }
+
+Json or_null(std::string text) { return text.empty() ? Json() : Json(std::move(text)); }
+
+Json request(const RequestRef& ref) { return {{"label", line(ref.label)}, {"age_ms", ref.age_ms}}; }
+
+Json frame(const Frame& frame) {
+  return {{"function", or_null(line(frame.function))},
+          {"file", or_null(line(frame.file))},
+          {"line", frame.line == 0 ? Json() : Json(frame.line)},
+          {"module", or_null(line(frame.module))},
+          {"offset", frame.offset},
+          {"in_app", frame.in_app}};
+}
+
+Json cause(const Cause& cause) {
+  return {{"type", type_name(cause.type)}, {"message", prose(cause.message)}};
+}
+
+// The first `limit` of a list, each as `to_json` has it.
+template <class T, class F>
+Json array_of(const std::vector<T>& list, std::size_t limit, F to_json) {
+  Json array = Json::array();
+  for (const auto& item : list) {
+    if (array.size() == limit) break;
+    array.push_back(to_json(item));
+  }
+  return array;
+}
+
+Json context_of(const FailureRecord& record) {
+  Json context = Json::object();
+  for (const auto& [key, value] : record.context)
+    if (context.size() < max_context) context[line(key)] = line(value);
+  return context;
+}
+
+Json to_json(const FailureRecord& record) {
+  Json json;
+  json["id"] = line(record.id);
+  json["revision"] = record.revision;
+  json["time_ms"] = record.time_ms;
+  json["service"] = or_null(line(record.service));
+  json["slot"] = record.slot;
+  json["worker"] = record.worker;
+  json["pid"] = record.pid;
+  json["kind"] = base::to_name(record.kind);
+  json["type"] = or_null(type_name(record.type));
+  json["message"] = or_null(prose(record.message));
+  json["causes"] = array_of(record.causes, max_causes, cause);
+  json["domain"] = or_null(line(record.domain));
+  json["domains"] = array_of(record.domains, max_domains, line);
+  json["thrown"] = record.thrown;
+  json["emitter"] = or_null(line(record.emitter));
+  json["bound"] = or_null(line(record.bound));
+  json["rethrown"] = record.rethrown;
+  json["request"] = record.request ? request(*record.request) : Json();
+  json["context"] = context_of(record);
+  json["stack"] = array_of(record.stack, max_frames, frame);
+  json["fingerprint"] = line(record.fingerprint);
+  json["count"] = record.count;
+  json["in_flight_at_failure"] = record.in_flight_at_failure;
+  json["then"] = base::to_name(record.then);
+  return json;
+}
+
+// What may be shortened, the least important first. Each step halves one thing and says whether there was
+// anything left of it to take.
+template <class List>
+bool halve(List& list) {
+  if (list.empty()) return false;
+  list.erase(list.begin() + static_cast<std::ptrdiff_t>(list.size() / 2), list.end());
+  return true;
+}
+
+bool shorten(std::string& text, std::size_t least) {
+  if (text.size() <= least) return false;
+  text = base::utf8_clean(text, Controls::keep_layout, std::max(least, text.size() / 2));
+  return true;
+}
+
+constexpr std::size_t short_text = 64;
+
+bool cut_something(FailureRecord& record) {
+  if (halve(record.context) || halve(record.stack) || shorten(record.message, max_value)) return true;
+  if (halve(record.causes) || halve(record.domains)) return true;
+  for (auto* text :
+       {&record.type, &record.message, &record.domain, &record.emitter, &record.bound, &record.service})
+    if (shorten(*text, short_text)) return true;
+  return record.request && shorten(record.request->label, short_text);
+}
+
+}  // namespace
+
+std::string encode(const FailureRecord& record, std::size_t limit) {
+  std::string text = print_json(to_json(record));
+  if (text.size() <= limit) return text;
+  FailureRecord less = record;
+  while (text.size() > limit && cut_something(less)) text = print_json(to_json(less));
+  return text;
+}
+
+std::string encode_drain(const Outcome& outcome) {
+  const bool drained = !outcome.outcome.empty();
+  const Json json = {{"requested", or_null(line(outcome.requested))},
+                     {"outcome", or_null(line(outcome.outcome))},
+                     {"duration_ms", drained ? Json(outcome.duration_ms) : Json()},
+                     {"completed", drained ? Json(outcome.completed) : Json()},
+                     {"crossed", outcome.crossed},
+                     {"cut", array_of(outcome.cut, outcome.cut.size(), request)}};
+  return print_json(json);
+}
+
+std::string encode_exit(const Outcome& outcome) {
+  const Json json = {{"code", outcome.exit_code ? Json(*outcome.exit_code) : Json()},
+                     {"signal", outcome.exit_signal ? Json(*outcome.exit_signal) : Json()},
+                     {"core", outcome.core}};
+  return print_json(json);
+}
+
+}  // namespace refork::proto

@@ -1,0 +1,179 @@
+// A failure record as an untrusted worker wrote it. Structure that is wrong is refused; text that is too long
+// or no text is cut and cleaned by the same rules as when it is written.
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+
+#include "base/ids.h"
+#include "base/utf8.h"
+#include "proto/json.h"
+#include "proto/record.h"
+
+namespace refork::proto {
+namespace {
+
+using base::Controls;
+
+constexpr std::size_t fingerprint_digits = 16;
+
+bool is_fingerprint(std::string_view text) {
+  return text.size() == fingerprint_digits && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
+// Reads fields that may be null or missing, which both mean "does not apply".
+class Optional {
+ public:
+  Optional(const Json& object, Fields& fields) : object_(object), fields_(fields) {}
+
+  std::string line(const char* key, std::size_t max = max_value) { return text(key, Controls::drop, max); }
+  std::string prose(const char* key) { return text(key, Controls::keep_layout, max_message); }
+  std::uint64_t number(const char* key, std::uint64_t max = std::numeric_limits<std::uint64_t>::max()) {
+    return present(key) ? fields_.number(key, max) : 0;
+  }
+  std::uint32_t number32(const char* key) { return present(key) ? fields_.number32(key) : 0; }
+  bool flag(const char* key, bool otherwise) { return present(key) ? fields_.flag(key) : otherwise; }
+
+  // The member if it is a list or an object, as asked for; nullptr if it is not there or wrong.
+  const Json* list(const char* key) { return typed(key, Json::value_t::array, "a list"); }
+  const Json* object(const char* key) { return typed(key, Json::value_t::object, "an object"); }
+
+ private:
+  const Json* present(const char* key) {
+    const auto found = object_.find(key);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+  const Json* typed(const char* key, Json::value_t type, const char* expected) {
+    const Json* value = present(key);
+    if (value == nullptr || value->type() == type) return value;
+    fields_.wrong(key, expected);
+    return nullptr;
+  }
+  std::string text(const char* key, Controls controls, std::size_t max) {
+    if (!present(key)) return {};
+    return base::utf8_clean(fields_.text(key, max_record_text), controls, max);
+  }
+
+  const Json& object_;
+  Fields& fields_;
+};
+
+// Reads one element of a list: an object of its own, whose error becomes the list's.
+template <class T, class F>
+std::vector<T> objects(const Json* list, const char* key, std::size_t limit, Fields& fields, F read) {
+  std::vector<T> all;
+  for (std::size_t i = 0; list != nullptr && i < std::min(list->size(), limit); ++i) {
+    const Json& element = (*list)[i];
+    if (!element.is_object()) {
+      fields.wrong(key, "a list of objects");
+      break;
+    }
+    Fields inner(element, key);
+    Optional optional(element, inner);
+    all.push_back(read(optional));
+    if (const auto ok = inner.result(); !ok) fields.wrong(key, ok.error().what);
+  }
+  return all;
+}
+
+Cause read_cause(Optional& fields) { return {fields.line("type", max_type), fields.prose("message")}; }
+
+Frame read_frame(Optional& fields) {
+  Frame frame;
+  frame.function = fields.line("function");
+  frame.file = fields.line("file");
+  frame.line = fields.number32("line");
+  frame.module = fields.line("module");
+  frame.offset = fields.number("offset");
+  frame.in_app = fields.flag("in_app", false);
+  return frame;
+}
+
+std::optional<RequestRef> read_request(const Json* object, Fields& fields) {
+  if (object == nullptr) return std::nullopt;
+  Fields inner(*object, "request");
+  Optional optional(*object, inner);
+  RequestRef ref{optional.line("label"), optional.number("age_ms")};
+  if (const auto ok = inner.result(); !ok) fields.wrong("request", ok.error().what);
+  return ref;
+}
+
+std::vector<std::string> read_domains(const Json* list, Fields& fields) {
+  std::vector<std::string> domains;
+  for (std::size_t i = 0; list != nullptr && i < std::min(list->size(), max_domains); ++i) {
+    if (!(*list)[i].is_string()) {
+      fields.wrong("domains", "a list of names");
+      break;
+    }
+    domains.push_back(base::utf8_clean((*list)[i].get_ref<const std::string&>(), Controls::drop, max_value));
+  }
+  return domains;
+}
+
+std::vector<std::pair<std::string, std::string>> read_context(const Json* object, Fields& fields) {
+  std::vector<std::pair<std::string, std::string>> context;
+  if (object == nullptr) return context;
+  for (const auto& [key, value] : object->items()) {
+    if (context.size() == max_context) break;
+    if (!value.is_string()) {
+      fields.wrong("context", "text values");
+      break;
+    }
+    context.emplace_back(base::utf8_clean(key, Controls::drop, max_value),
+                         base::utf8_clean(value.get_ref<const std::string&>(), Controls::drop, max_value));
+  }
+  return context;
+}
+
+// Who failed, when, and how often.
+void read_identity(FailureRecord& record, Fields& fields, Optional& optional) {
+  record.id = fields.text("id", base::max_id);
+  if (!base::is_id(record.id)) fields.wrong("id", base::id_rule);
+  record.fingerprint = fields.text("fingerprint", fingerprint_digits);
+  if (!is_fingerprint(record.fingerprint)) fields.wrong("fingerprint", "16 hexadecimal digits in lower case");
+  record.kind = fields.name<Kind>("kind");
+  record.then = fields.name<Then>("then");
+  record.revision = fields.number32("revision");
+  record.time_ms = fields.number("time_ms");
+  record.count = fields.number("count");
+  record.service = optional.line("service");
+  record.slot = optional.number32("slot");
+  record.worker = optional.number("worker");
+  record.pid = static_cast<std::int32_t>(optional.number("pid", std::numeric_limits<std::int32_t>::max()));
+}
+
+// What failed, and in which circumstances.
+void read_error(FailureRecord& record, Fields& fields, Optional& optional) {
+  record.type = optional.line("type", max_type);
+  record.message = optional.prose("message");
+  record.causes = objects<Cause>(optional.list("causes"), "causes", max_causes, fields, read_cause);
+  record.domain = optional.line("domain");
+  record.domains = read_domains(optional.list("domains"), fields);
+  record.thrown = optional.flag("thrown", true);
+  record.emitter = optional.line("emitter");
+  record.bound = optional.line("bound");
+  record.rethrown = optional.flag("rethrown", false);
+  record.request = read_request(optional.object("request"), fields);
+  record.context = read_context(optional.object("context"), fields);
+  record.stack = objects<Frame>(optional.list("stack"), "stack", max_frames, fields, read_frame);
+  record.in_flight_at_failure = optional.number("in_flight_at_failure");
+}
+
+}  // namespace
+
+base::Result<FailureRecord> decode_record(std::string_view text) {
+  if (text.size() > max_record_text)
+    return base::Error{EMSGSIZE, "a failure record is at most " + std::to_string(max_record_text) + " bytes"};
+  const auto json = parse_json(text, "a failure record");
+  if (!json) return json.error();
+  if (!json->is_object()) return base::Error{EBADMSG, "a failure record is a JSON object"};
+  Fields fields(*json, "a failure record");
+  Optional optional(*json, fields);
+  FailureRecord record;
+  read_identity(record, fields, optional);
+  read_error(record, fields, optional);
+  if (const auto read = fields.result(); !read) return read.error();
+  return record;
+}
+
+}  // namespace refork::proto
