@@ -22,7 +22,7 @@ struct Counters {
   std::uint64_t served = 0;
   std::uint64_t crossed = 0;
   std::uint64_t dropped = 0;
-  std::int32_t pid = 0;       // 0: librefork never attached
+  std::int32_t pid = 0;  // 0: librefork never attached
   bool draining = false;
 };
 
@@ -37,11 +37,12 @@ struct DroppedRecords {
   std::uint64_t count = 0;
 };
 
-// reforkd's side. Reads what an untrusted process writes: everything is bounded, nothing is mapped; a damaged file gives
-// an error or less data, never more.
+// reforkd's side. Reads what an untrusted process writes: everything is bounded, nothing is mapped; a damaged
+// file gives an error or less data, never more.
 class Reader {
  public:
-  // A new recorder for a worker, as a file `path` (created 0600, O_EXCL) or, with an empty path, as a sealed memfd.
+  // A new recorder for a worker, as a file `path` (created 0600, O_EXCL) or, with an empty path, as a sealed
+  // memfd.
   static base::Result<Reader> create(const std::string& path, const Identity& identity);
   static base::Result<Reader> open(const std::string& path);  // one left by an earlier reforkd
 
@@ -51,8 +52,9 @@ class Reader {
   base::Result<std::vector<InFlight>> in_flight() const;  // oldest first; what is never ended by then was cut
   base::Result<std::vector<StoredRecord>> records() const;  // those ready, oldest first
   std::vector<DroppedRecords> dropped() const;
-  std::uint32_t torn() const;                               // slots left `writing`; meaningful once the worker is dead
-  void release(std::uint32_t slot, std::uint64_t sequence) const;  // frees a record, unless it was replaced meanwhile
+  std::uint32_t torn() const;  // slots left half-written, or never sound; meaningful once the worker is dead
+  void release(std::uint32_t slot,
+               std::uint64_t sequence) const;  // frees a record, unless it was replaced meanwhile
 
  private:
   explicit Reader(base::UniqueFd fd) noexcept : fd_(std::move(fd)) {}

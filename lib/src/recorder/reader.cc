@@ -1,0 +1,245 @@
+// reforkd's eye on a flight recorder that an untrusted process maps. Everything comes by pread(2) at offsets
+// and lengths of our own, so that neither a truncated file nor a lying one does more than give less: what
+// stands in the header about the layout is checked when a file is opened, and never used.
+
+#include "recorder/reader.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "base/utf8.h"
+#include "recorder/file.h"
+
+namespace refork::recorder {
+namespace {
+
+// The bytes that are there, at most `size`; 0 for none and for an error.
+std::size_t read_at(int fd, void* into, std::size_t size, std::size_t offset) noexcept {
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got =
+        ::pread(fd, static_cast<char*>(into) + done, size - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+base::Result<void> write_at(int fd, const void* from, std::size_t size, std::size_t offset) {
+  ssize_t put;
+  do {
+    put = ::pwrite(fd, from, size, static_cast<off_t>(offset));
+  } while (put < 0 && errno == EINTR);
+  if (put == static_cast<ssize_t>(size)) return {};
+  return put < 0 ? base::errno_error("write to the flight recorder")
+                 : base::Error{ENOSPC, "write to the flight recorder: it took only a part"};
+}
+
+// A copy of what the file holds, in types that can be copied about: the layout's own are atomics.
+template <class T>
+struct Copy {
+  alignas(T) std::byte bytes[sizeof(T)];
+  const T* operator->() const noexcept { return reinterpret_cast<const T*>(bytes); }
+  const T& operator*() const noexcept { return *operator->(); }
+};
+
+base::Result<Copy<Header>> read_header(int fd) {
+  Copy<Header> header;
+  if (read_at(fd, &header, sizeof header, 0) != sizeof header)
+    return base::Error{EPROTO, "the flight recorder was truncated"};
+  return header;
+}
+
+using Requests = std::vector<Copy<Request>>;
+
+// The requests whose entries are wholly there.
+Requests read_requests(int fd) {
+  Requests requests(request_count);
+  requests.resize(read_at(fd, requests.data(), request_count * sizeof(Request), requests_offset) /
+                  sizeof(Request));
+  return requests;
+}
+
+std::uint64_t state_of(const Copy<Request>& request) {
+  return request->state.load(std::memory_order_relaxed);
+}
+
+std::uint64_t now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+InFlight describe(const Request& request, std::uint64_t now) {
+  constexpr auto relaxed = std::memory_order_relaxed;
+  const std::size_t length = std::min<std::size_t>(request.label_length.load(relaxed), label_size - 1);
+  const std::string_view label(reinterpret_cast<const char*>(request.label), length);
+  const std::uint64_t start = request.start_ns.load(relaxed);
+  // A byte that is no UTF-8 becomes three.
+  return {base::utf8_clean(label, base::Controls::drop, 3 * label_size),
+          now > start ? (now - start) / 1'000'000u : 0, request.thread.load(relaxed),
+          request.domain.load(relaxed)};
+}
+
+// The part of a Record before its text, without the atomic.
+struct RecordHead {
+  std::uint32_t state;
+  std::uint32_t length;
+  std::uint64_t sequence;
+};
+static_assert(sizeof(RecordHead) == offsetof(Record, json) &&
+              offsetof(RecordHead, sequence) == offsetof(Record, sequence));
+
+constexpr std::size_t offset_of(std::uint32_t slot) { return records_offset + slot * sizeof(Record); }
+
+bool read_head(int fd, std::uint32_t slot, RecordHead& head) {
+  return read_at(fd, &head, sizeof head, offset_of(slot)) == sizeof head;
+}
+
+bool is(const RecordHead& head, RecordState state) { return head.state == static_cast<std::uint32_t>(state); }
+bool possible(const RecordHead& head) { return head.length <= sizeof(Record::json); }
+
+base::Result<base::UniqueFd> make_file(const std::string& path) {
+  base::UniqueFd fd(path.empty() ? ::memfd_create("refork-recorder", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+                                 : ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) return base::errno_error(path.empty() ? "make the memory of a flight recorder" : "create " + path);
+  return fd;
+}
+
+// All of its pages now: a full tmpfs is an error here, and not a SIGBUS in the worker.
+base::Result<void> fill(int fd, const Identity& identity, bool memory) {
+  if (const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(total_size)); error != 0)
+    return base::errno_error("get " + std::to_string(total_size) + " bytes for a flight recorder", error);
+  const auto header = std::make_unique<Header>();
+  initialise(*header);
+  header->identity = identity;
+  header->identity.service[sizeof identity.service - 1] = 0;
+  if (const auto written = write_at(fd, header.get(), sizeof(Header), 0); !written) return written;
+  if (memory && ::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+    return base::errno_error("seal a flight recorder");
+  return {};
+}
+
+}  // namespace
+
+base::Result<Reader> Reader::create(const std::string& path, const Identity& identity) {
+  auto fd = make_file(path);
+  if (!fd) return fd.error();
+  if (const auto filled = fill(fd->get(), identity, path.empty()); !filled) {
+    if (!path.empty()) ::unlink(path.c_str());
+    return filled.error();
+  }
+  return Reader(std::move(*fd));
+}
+
+base::Result<Reader> Reader::open(const std::string& path) {
+  base::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd) return base::errno_error("open " + path);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) < 0) return base::errno_error("look at " + path);
+  if (!S_ISREG(status.st_mode))
+    return base::Error{EPROTO, path + " is no flight recorder, it is not even a file"};
+  const auto header = read_header(fd.get());
+  const auto good = header ? check(**header) : base::Result<void>(header.error());
+  if (!good) return base::Error{good.error().code, path + " cannot be used: " + good.error().what};
+  return Reader(std::move(fd));
+}
+
+base::Result<Identity> Reader::identity() const {
+  const auto header = read_header(fd_.get());
+  if (!header) return header.error();
+  Identity identity = (*header)->identity;
+  identity.service[sizeof identity.service - 1] = 0;
+  const std::string name =
+      base::utf8_clean(identity.service, base::Controls::drop, sizeof identity.service - 1);
+  std::memset(identity.service, 0, sizeof identity.service);
+  name.copy(identity.service, sizeof identity.service - 1);
+  return identity;
+}
+
+base::Result<Counters> Reader::counters() const {
+  const auto header = read_header(fd_.get());
+  if (!header) return header.error();
+  constexpr auto relaxed = std::memory_order_relaxed;
+  const Header& h = **header;
+  Counters counters{h.unnamed.load(relaxed), h.unnamed_served.load(relaxed),
+                    h.crossed.load(relaxed), h.dropped_total.load(relaxed),
+                    h.pid.load(relaxed),     h.draining.load(relaxed) != 0};
+  for (const auto& request : read_requests(fd_.get())) {
+    counters.in_flight += state_of(request) % 2;
+    counters.served += state_of(request) / 2;
+  }
+  return counters;
+}
+
+base::Result<std::vector<InFlight>> Reader::in_flight() const {
+  if (const auto header = read_header(fd_.get()); !header) return header.error();
+  const Requests requests = read_requests(fd_.get());
+  // What was ended, or even replaced, while it was being copied is gone by the second look.
+  const Requests again = read_requests(fd_.get());
+  const std::uint64_t now = now_ns();
+  std::vector<InFlight> all;
+  for (std::size_t i = 0; i < std::min(requests.size(), again.size()); ++i)
+    if (state_of(requests[i]) % 2 == 1 && state_of(requests[i]) == state_of(again[i]))
+      all.push_back(describe(*requests[i], now));
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.age_ms > b.age_ms; });
+  return all;
+}
+
+base::Result<std::vector<StoredRecord>> Reader::records() const {
+  if (const auto header = read_header(fd_.get()); !header) return header.error();
+  std::vector<StoredRecord> all;
+  for (std::uint32_t slot = 0; slot < record_count; ++slot) {
+    RecordHead head;
+    if (!read_head(fd_.get(), slot, head) || !is(head, RecordState::ready) || !possible(head)) continue;
+    std::string json(head.length, '\0');
+    if (read_at(fd_.get(), json.data(), json.size(), offset_of(slot) + sizeof head) != json.size()) continue;
+    all.push_back({slot, head.sequence, std::move(json)});
+  }
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.sequence < b.sequence; });
+  return all;
+}
+
+std::vector<DroppedRecords> Reader::dropped() const {
+  std::vector<DroppedRecords> all;
+  const auto header = read_header(fd_.get());
+  if (!header) return all;
+  for (const Dropped& dropped : (*header)->dropped) {
+    const std::uint64_t fingerprint = dropped.fingerprint.load(std::memory_order_relaxed);
+    if (fingerprint == 0) break;
+    all.push_back({fingerprint, dropped.count.load(std::memory_order_relaxed)});
+  }
+  return all;
+}
+
+std::uint32_t Reader::torn() const {
+  std::uint32_t count = 0;
+  for (std::uint32_t slot = 0; slot < record_count; ++slot) {
+    RecordHead head;
+    if (!read_head(fd_.get(), slot, head)) break;
+    if (!is(head, RecordState::free) && (!is(head, RecordState::ready) || !possible(head))) ++count;
+  }
+  return count;
+}
+
+void Reader::release(std::uint32_t slot, std::uint64_t sequence) const {
+  if (slot >= record_count) return;
+  RecordHead head;
+  if (!read_head(fd_.get(), slot, head) || !is(head, RecordState::ready) || head.sequence != sequence) return;
+  constexpr auto free = static_cast<std::uint32_t>(RecordState::free);
+  // A failure means a worker that truncated its own file: there is nothing left to free.
+  static_cast<void>(write_at(fd_.get(), &free, sizeof free, offset_of(slot)).ok());
+}
+
+}  // namespace refork::recorder
