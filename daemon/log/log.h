@@ -6,9 +6,16 @@
 
 namespace refork::log {
 
-// reforkd's own words: to the journal if stderr is connected to it ($JOURNAL_STREAM), otherwise as lines on stderr
+// reforkd's own words: to the journal if stderr is connected to it ($JOURNAL_STREAM), otherwise as lines on
+// stderr
 // ("reforkd: web/0 worker 17 (pid 4711): ready after 12 ms"). Never blocks for long, never fails. Any thread.
-enum class Level { error, warning, notice, info, debug };
+enum class Level {
+  error,
+  warning,
+  notice,
+  info,
+  debug
+};
 
 void set_level(Level most);  // default: info
 void say(Level level, std::string_view text);

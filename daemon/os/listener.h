@@ -1,16 +1,23 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
-#include <variant>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 
 namespace refork::os {
 
-// "tcp://HOST:PORT" (a numeric v4 address, [v6] or a name that resolves to one; port 0 asks the kernel) or "unix:PATH".
+// "tcp://HOST:PORT" (a numeric v4 address, [v6] or a name that resolves to one; port 0 asks the kernel) or
+// "unix:PATH", a relative path being the daemon's. `[::]` takes IPv4 as well, so it does not go together with
+// 0.0.0.0 on one port. A name is looked up when the socket is opened and stands for its first IPv4 address,
+// or else its first IPv6 one.
 struct Address {
-  enum class Family { tcp, unix_socket };
+  enum class Family {
+    tcp,
+    unix_socket
+  };
   Family family = Family::tcp;
   std::string host, port;  // tcp
   std::string path;        // unix
@@ -20,17 +27,19 @@ base::Result<Address> parse_address(const std::string& text);  // a sentence tha
 // A listening socket that reforkd keeps open: connections are queued, never refused, while workers change.
 class ListenSocket {
  public:
-  // Clear words for a taken port (EADDRINUSE), a privileged one, a path too long (107 bytes), a path that is no socket.
-  // A socket file nobody listens on is removed first; one that somebody does is EADDRINUSE. Sockets of this process
-  // are removed by unlink_path(), not by the destructor.
+  // Clear words for a taken port (EADDRINUSE), a privileged one, a path too long (107 bytes), a path that is
+  // no socket. A socket file nobody listens on is removed first; one that somebody does is EADDRINUSE.
+  // Sockets of this process are removed by unlink_path(), not by the destructor.
   static base::Result<ListenSocket> open(const std::string& address, bool nonblocking);
 
   int fd() const noexcept { return fd_.get(); }
   // As bound: with the port the kernel chose for port 0.
   const std::string& address() const noexcept { return address_; }
-  bool broken() const;        // somebody called shutdown() on it: poll gives POLLHUP
-  base::Result<void> reopen();  // a fresh socket at the same address
-  void unlink_path() noexcept;
+  // Somebody called shutdown() on it. To be woken, watch for EPOLLHUP | EPOLLRDHUP.
+  bool broken() const;
+  // A fresh socket at the same address. After an error there is none (fd() is -1); it can be tried again.
+  base::Result<void> reopen();
+  void unlink_path() noexcept;  // only if the file there is still the one that was made here
 
  private:
   ListenSocket() = default;
@@ -38,6 +47,7 @@ class ListenSocket {
   std::string address_;
   Address parsed_;
   bool nonblocking_ = true;
+  ino_t inode_ = 0;  // of the file at a unix path
 };
 
 }  // namespace refork::os

@@ -24,7 +24,7 @@ class NotifySocket {
   static base::Result<NotifySocket> open();
   int fd() const noexcept { return fd_.get(); }
   const std::string& name() const noexcept { return name_; }  // for $NOTIFY_SOCKET: "@..."
-  std::optional<Notification> receive();                      // nothing: empty. Descriptors that come along are closed.
+  std::optional<Notification> receive();  // nothing: empty. Descriptors that come along are closed.
 
  private:
   base::UniqueFd fd_;

@@ -15,11 +15,12 @@ std::string default_state_dir();
 // Makes the directory (and its parents) with this mode if it is missing; a sentence if it cannot be used.
 base::Result<void> make_directory(const std::string& path, unsigned mode);
 
-// Taken for as long as the process lives: EBUSY with the pid of the holder if another reforkd has it. `path` + ".lock".
+// Taken for as long as the process lives: EBUSY with the pid of the holder if another reforkd has it. `path`
+// + ".lock".
 base::Result<base::UniqueFd> lock_instance(const std::string& path);
 
-// The directory of flight recorders for this state directory, on a tmpfs (/dev/shm/refork-UID-HASH, 0700), made if
-// missing. An error where there is none: recorders then live in memory only.
+// The directory of flight recorders for this state directory, on a tmpfs (/dev/shm/refork-UID-HASH, 0700),
+// made if missing. An error where there is none: recorders then live in memory only.
 base::Result<std::string> recorder_directory(const std::string& state_dir);
 
 }  // namespace refork::os

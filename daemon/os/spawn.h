@@ -28,17 +28,19 @@ struct PassedFd {
   int number = -1;  // in the child
 };
 
-// Everything a child needs, prepared before the fork: what it runs between fork and exec is async-signal-safe.
+// Everything a child needs, prepared before the fork: what it runs between fork and exec is
+// async-signal-safe.
 struct SpawnPlan {
-  std::string program;                    // resolved path, find_program()
+  std::string program;  // resolved path, find_program()
   std::vector<std::string> argv;
-  std::vector<std::string> environment;   // "A=b"; LISTEN_PID is added by the child itself when listen_fds is set
+  std::vector<std::string>
+      environment;  // "A=b"; LISTEN_PID is added by the child itself when listen_fds is set
   bool listen_pid = false;
-  std::string directory;                  // empty: unchanged
+  std::string directory;  // empty: unchanged
   std::optional<Credentials> credentials;
   std::vector<core::Limit> limits;
-  std::vector<PassedFd> fds;              // all others are closed
-  int output = -1;                        // stdout and stderr; -1: inherited. stdin is /dev/null
+  std::vector<PassedFd> fds;  // all others are closed
+  int output = -1;            // stdout and stderr; -1: inherited. stdin is /dev/null
 };
 
 // A child in a process group of its own (pgid == pid).
@@ -53,7 +55,8 @@ struct SpawnFailure {
   int code = 0;      // errno
 };
 
-// Looks a command up in PATH of `environment` (or the daemon's) unless it has a slash: ENOENT, EACCES with a sentence.
+// Looks a command up in PATH of `environment` (or the daemon's) unless it has a slash: ENOENT, EACCES with a
+// sentence.
 base::Result<std::string> find_program(const std::string& command, const std::string& path);
 base::Result<Spawned> spawn(const SpawnPlan& plan);
 // After `errors` became readable. Nothing: exec succeeded.

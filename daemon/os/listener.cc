@@ -1,0 +1,179 @@
+// The sockets that reforkd listens on and keeps: opening them, with words for what can go wrong, and noticing
+// that somebody broke one. Who accepts from them, and what happens to a worker that broke one, is decided
+// elsewhere.
+#include "os/listener.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+namespace refork::os {
+namespace {
+
+constexpr int backlog = 4096;  // the kernel takes less where net.core.somaxconn is lower
+
+struct FreeAddresses {
+  void operator()(addrinfo* list) const { ::freeaddrinfo(list); }
+};
+using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
+
+std::string in_words(const Address& address) {
+  if (address.family == Address::Family::unix_socket) return "unix:" + address.path;
+  const bool v6 = address.host.find(':') != std::string::npos;
+  return "tcp://" + (v6 ? "[" + address.host + "]" : address.host) + ":" + address.port;
+}
+
+base::Error socket_error(const Address& address, int code = errno) {
+  const bool tcp = address.family == Address::Family::tcp;
+  std::string why;
+  if (code == EADDRINUSE) why = tcp ? "the port is taken" : "another process listens there";
+  if (code == EADDRINUSE && address.host == "::") why += " (tcp://[::] takes IPv4 as well)";
+  if (code == EACCES && tcp) why = "a port this low needs root or CAP_NET_BIND_SERVICE";
+  if (code == EACCES && !tcp) why = "no permission to make a socket there";
+  if (code == EADDRNOTAVAIL && tcp) why = "this machine has no such address";
+  if (code == EAFNOSUPPORT) why = "this machine has no such kind of address";
+  if (code == ENOENT) why = "the directory does not exist";
+  const std::string reason = std::strerror(code);
+  return {code, in_words(address) + ": " + (why.empty() ? reason : why + " (" + reason + ")")};
+}
+
+int look_up(const Address& address, int flags, Addresses& found) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_flags = AI_PASSIVE | AI_NUMERICSERV | flags;
+  addrinfo* list = nullptr;
+  const int result = ::getaddrinfo(address.host.c_str(), address.port.c_str(), &wanted, &list);
+  if (result == 0) found.reset(list);
+  return result;
+}
+
+// A numeric host as it stands. A name listens on its first IPv4 address, on an IPv6 one only if it has no
+// other: one line of `listen` is one socket, and `localhost` should be reachable where there is no IPv6.
+const addrinfo* choose(const addrinfo* list) {
+  for (const addrinfo* entry = list; entry; entry = entry->ai_next)
+    if (entry->ai_family == AF_INET) return entry;
+  return list;
+}
+
+base::Result<base::UniqueFd> make_socket(const Address& address, int family, bool nonblocking) {
+  base::UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0));
+  if (!fd) return socket_error(address);
+  return fd;
+}
+
+base::Result<base::UniqueFd> listen_tcp(const Address& address, bool nonblocking) {
+  Addresses found;
+  int result = look_up(address, AI_NUMERICHOST, found);
+  if (result == EAI_NONAME) result = look_up(address, 0, found);
+  if (result != 0)
+    return base::Error{EADDRNOTAVAIL, in_words(address) + ": the host \"" + address.host +
+                                          "\" is no address and no known name (" + ::gai_strerror(result) +
+                                          ")"};
+  const addrinfo* chosen = choose(found.get());
+  auto fd = make_socket(address, chosen->ai_family, nonblocking);
+  if (!fd) return fd;
+  const int on = 1, off = 0;
+  ::setsockopt(fd->get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // `[::]` takes IPv4 too, whatever net.ipv6.bindv6only says; for other IPv6 addresses it makes no
+  // difference.
+  if (chosen->ai_family == AF_INET6) ::setsockopt(fd->get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  if (::bind(fd->get(), chosen->ai_addr, chosen->ai_addrlen) != 0 || ::listen(fd->get(), backlog) != 0)
+    return socket_error(address);
+  return fd;
+}
+
+sockaddr_un unix_address(const std::string& path) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::memcpy(name.sun_path, path.c_str(), path.size() + 1);  // parse_address() has seen the length
+  return name;
+}
+
+// Removes the file of a socket that nobody listens on any more; anything else at the path stays.
+base::Result<void> remove_stale(const Address& address) {
+  struct stat status {};
+  if (::lstat(address.path.c_str(), &status) != 0) return {};
+  if (!S_ISSOCK(status.st_mode))
+    return base::Error{EEXIST, in_words(address) +
+                                   ": there is a file that is no socket, and it is left alone; "
+                                   "remove it or listen elsewhere"};
+  const base::UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe) return socket_error(address);
+  const sockaddr_un name = unix_address(address.path);
+  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 ||
+      errno != ECONNREFUSED)
+    return socket_error(address, errno == EACCES ? EACCES : EADDRINUSE);
+  if (::unlink(address.path.c_str()) != 0 && errno != ENOENT) return socket_error(address);
+  return {};
+}
+
+base::Result<base::UniqueFd> listen_unix(const Address& address, bool nonblocking) {
+  if (auto gone = remove_stale(address); !gone) return gone.error();
+  auto fd = make_socket(address, AF_UNIX, nonblocking);
+  if (!fd) return fd;
+  const sockaddr_un name = unix_address(address.path);
+  if (::bind(fd->get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
+      ::listen(fd->get(), backlog) != 0)
+    return socket_error(address);
+  return fd;
+}
+
+base::Result<base::UniqueFd> listen_at(const Address& address, bool nonblocking) {
+  return address.family == Address::Family::tcp ? listen_tcp(address, nonblocking)
+                                                : listen_unix(address, nonblocking);
+}
+
+std::string bound_port(int fd) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  char port[NI_MAXSERV] = "0";
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0)
+    ::getnameinfo(reinterpret_cast<sockaddr*>(&name), size, nullptr, 0, port, sizeof port, NI_NUMERICSERV);
+  return port;
+}
+
+}  // namespace
+
+base::Result<ListenSocket> ListenSocket::open(const std::string& address, bool nonblocking) {
+  auto parsed = parse_address(address);
+  if (!parsed) return parsed.error();
+  ListenSocket socket;
+  socket.parsed_ = *std::move(parsed);
+  socket.nonblocking_ = nonblocking;
+  if (auto opened = socket.reopen(); !opened) return opened.error();
+  return socket;
+}
+
+bool ListenSocket::broken() const {
+  // A unix listener shut down for reading alone refuses everybody too, but says POLLRDHUP only.
+  pollfd poll{fd_.get(), POLLRDHUP, 0};
+  return ::poll(&poll, 1, 0) > 0 && (poll.revents & (POLLHUP | POLLRDHUP | POLLNVAL)) != 0;
+}
+
+base::Result<void> ListenSocket::reopen() {
+  fd_.reset();
+  auto fd = listen_at(parsed_, nonblocking_);
+  if (!fd) return fd.error();
+  fd_ = *std::move(fd);
+  if (parsed_.family == Address::Family::tcp) parsed_.port = bound_port(fd_.get());
+  if (struct stat status{}; ::lstat(parsed_.path.c_str(), &status) == 0) inode_ = status.st_ino;
+  address_ = in_words(parsed_);
+  return {};
+}
+
+void ListenSocket::unlink_path() noexcept {
+  if (parsed_.family != Address::Family::unix_socket) return;
+  struct stat status {};
+  if (::lstat(parsed_.path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode) && status.st_ino == inode_)
+    ::unlink(parsed_.path.c_str());
+}
+
+}  // namespace refork::os

@@ -1,0 +1,147 @@
+// Where reforkd keeps things, and who may: directories, the lock of the one instance, the place of flight
+// recorders.
+#include "os/paths.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <string_view>
+
+namespace refork::os {
+namespace {
+
+constexpr unsigned parent_mode = 0755, private_mode = 0700, lock_mode = 0600;
+constexpr int lock_attempts = 16;  // each lost to somebody who removed the file just then
+
+bool is_root() { return ::geteuid() == 0; }
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::string home() {
+  if (std::string own = variable("HOME"); !own.empty()) return own;
+  const passwd* entry = ::getpwuid(::geteuid());
+  return entry ? entry->pw_dir : "/";
+}
+
+std::string in_hexadecimal(std::uint64_t value) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string text(16, '0');
+  for (auto digit = text.rbegin(); digit != text.rend(); ++digit, value >>= 4) *digit = digits[value & 15];
+  return text;
+}
+
+std::uint64_t fnv1a(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char byte : text) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  return hash;
+}
+
+base::Result<void> make_one(const std::string& path, unsigned mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    // As asked, whatever the umask takes away.
+    if (::chmod(path.c_str(), mode) != 0) return base::errno_error("set the mode of directory " + path);
+    return {};
+  }
+  const int code = errno;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) return {};
+    return base::Error{ENOTDIR, path + ": expected a directory, there is a file of this name"};
+  }
+  return base::errno_error("make directory " + path, code);
+}
+
+std::string read_holder(int fd) {
+  char text[16] = {};
+  const ssize_t count = ::pread(fd, text, sizeof text - 1, 0);
+  const std::string pid(text, count > 0 ? static_cast<std::size_t>(count) : 0);
+  const std::size_t end = pid.find_first_not_of("0123456789");
+  return end == 0 || pid.empty() ? "unknown" : pid.substr(0, end);
+}
+
+// Whoever ends may remove the file; then the lock just taken is on a file that nobody else will find.
+bool is_still_at(int fd, const std::string& path) {
+  struct stat held {
+  }, there{};
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &there) == 0 && held.st_ino == there.st_ino &&
+         held.st_dev == there.st_dev;
+}
+
+base::Result<void> check_private_tmpfs(const std::string& path) {
+  const base::UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory) return base::errno_error("open directory " + path);
+  struct stat status {};
+  if (::fstat(directory.get(), &status) != 0) return base::errno_error("stat " + path);
+  if (status.st_uid != ::geteuid() || (status.st_mode & 07777) != private_mode)
+    return base::Error{EACCES,
+                       path + ": expected a directory of this user that nobody else can enter (mode 0700)"};
+  struct statfs system {};
+  if (::fstatfs(directory.get(), &system) != 0) return base::errno_error("statfs " + path);
+  if (system.f_type != TMPFS_MAGIC) return base::Error{ENODEV, path + ": expected a directory on a tmpfs"};
+  return {};
+}
+
+}  // namespace
+
+std::string default_control() {
+  if (std::string own = variable("REFORK_CONTROL"); !own.empty()) return own;
+  if (is_root()) return "/run/refork/control";
+  const std::string runtime = variable("XDG_RUNTIME_DIR");
+  return (runtime.empty() ? "/run/user/" + std::to_string(::geteuid()) : runtime) + "/refork/control";
+}
+
+std::string default_state_dir() { return is_root() ? "/var/lib/refork" : home() + "/.local/state/refork"; }
+
+base::Result<void> make_directory(const std::string& path, unsigned mode) {
+  if (path.empty()) return base::Error{ENOENT, "the path of a directory is empty"};
+  for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    if (path.find_first_not_of('/', slash) == std::string::npos) break;
+    if (auto made = make_one(path.substr(0, slash), parent_mode); !made) return made;
+  }
+  if (auto made = make_one(path, mode); !made) return made;
+  if (::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK | X_OK, AT_EACCESS) != 0)
+    return base::errno_error("directory " + path + " must be readable and writable for this user");
+  return {};
+}
+
+base::Result<base::UniqueFd> lock_instance(const std::string& path) {
+  const std::string file = path + ".lock";
+  for (int attempt = 0; attempt < lock_attempts; ++attempt) {
+    base::UniqueFd lock(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, lock_mode));
+    if (!lock) return base::errno_error("open " + file);
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) return base::errno_error("lock " + file);
+      return base::Error{EBUSY, "another reforkd (pid " + read_holder(lock.get()) + ") runs here: " + path};
+    }
+    if (!is_still_at(lock.get(), file)) continue;
+    const std::string pid = std::to_string(::getpid()) + "\n";
+    if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0)
+      return base::errno_error("write " + file);
+    return lock;
+  }
+  return base::Error{EBUSY, "lock " + file + ": the file is removed again and again"};
+}
+
+base::Result<std::string> recorder_directory(const std::string& state_dir) {
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::canonical(state_dir, error);
+  if (error) return base::errno_error("state directory " + state_dir, error.value());
+  const std::string path =
+      "/dev/shm/refork-" + std::to_string(::geteuid()) + "-" + in_hexadecimal(fnv1a(real.native()));
+  if (::mkdir(path.c_str(), private_mode) != 0 && errno != EEXIST)
+    return base::errno_error("make directory " + path);
+  if (auto good = check_private_tmpfs(path); !good) return good.error();
+  return path;
+}
+
+}  // namespace refork::os
