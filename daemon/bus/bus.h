@@ -1,5 +1,8 @@
 #pragma once
 
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -10,15 +13,35 @@ struct sd_event;
 
 namespace refork::bus {
 
+// What one peer, or all of them together, may cost reforkd.
+struct Limits {
+  std::size_t connections = 64;
+  std::size_t reserved = 8;  // of these, for root and the daemon's user only
+  std::chrono::microseconds authentication =
+      std::chrono::seconds(10);     // to say who it is; then it is dropped
+  std::uint64_t write_queue = 256;  // messages a peer may leave unread; one more, and it is dropped
+  std::size_t waiting = 64;         // requests of one peer that wait for their answer
+};
+
+inline constexpr std::uint32_t max_listed_failures = 1000;  // in one answer of ListFailures
+
+struct Options {
+  Limits limits;
+  std::string group = "refork";  // its members operate and read failures
+};
+
 // The D-Bus API on the private socket: sd-bus peer-to-peer. Objects /org/refork1, /org/refork1/service/NAME,
 // /org/refork1/worker/ID; the one place that decides who may do what.
 class Bus : public core::Publisher {
  public:
-  // Takes over a stale socket file; EADDRINUSE if somebody listens. Mode 0660 and group `refork` (if there is one) for
-  // root, else 0600. Does not make directories.
+  // Takes over a stale socket file; EADDRINUSE if somebody listens. Mode 0660 and group `refork` (if there is
+  // one) for root, else 0600. Does not make directories. `operations` must live until close() or the Bus's
+  // end.
   static base::Result<std::unique_ptr<Bus>> listen(sd_event* loop, const std::string& path,
-                                                   core::Operations& operations);
-  virtual void close() = 0;  // flushes what can be flushed, ends all connections, removes the socket file
+                                                   core::Operations& operations, const Options& options = {});
+  // Flushes what can be flushed, ends all connections, removes the socket file. Not from within an Operations
+  // call.
+  virtual void close() = 0;
 };
 
 }  // namespace refork::bus

@@ -1,0 +1,240 @@
+// The server of the private socket: accepts peers within the limits, tells them what changed, buries those
+// that left or were dropped.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <list>
+#include <utility>
+
+#include "bus/bus.h"
+#include "bus/connection.h"
+#include "bus/socket.h"
+
+namespace refork::bus {
+
+namespace {
+
+using base::Result;
+using base::UniqueFd;
+
+// How long no peer is accepted after the process ran out of descriptors: the waiting one would wake the loop
+// for ever.
+constexpr std::uint64_t accept_pause_us = 1'000'000;
+
+class Server final : public Bus, private Host {
+ public:
+  Server(sd_event* loop, core::Operations& operations, const Options& options)
+      : loop_(loop), operations_(operations), options_(options) {
+    policy_.owner = ::geteuid();
+    policy_.operators = find_group(options.group);
+  }
+  ~Server() override { close(); }
+
+  Result<void> start(const std::string& path);
+  void event(const core::Event& event) override;
+  void failure_recorded(const core::FailureRow& row) override;
+  void message(std::uint64_t worker, std::string_view json) override;
+  void changed() override;
+  void close() override;
+
+ private:
+  core::Operations& operations() override { return operations_; }
+  const AccessPolicy& policy() const override { return policy_; }
+  const Limits& limits() const override { return options_.limits; }
+  std::shared_ptr<const Snapshot> snapshot() override;
+  void bury_soon() noexcept override { arm(burial_); }
+
+  int add_sources();
+  static void arm(const SourcePtr& source) noexcept {
+    if (source) sd_event_source_set_enabled(source.get(), SD_EVENT_ONESHOT);
+  }
+  void accept_all();
+  void pause_accepting() noexcept;
+  void admit(UniqueFd fd);
+  bool has_room_for(const Peer& peer) const;
+  void publish();
+  // Calls emit(bus) for each peer that may hear it; what a leaving peer answers is of no interest.
+  template <class Emit>
+  void tell(Action needed, Emit&& emit);
+
+  static int on_accept(sd_event_source*, int, std::uint32_t, void* userdata) noexcept {
+    return guarded(nullptr, [&] { return static_cast<Server*>(userdata)->accept_all(), 0; });
+  }
+  static int on_resume(sd_event_source*, std::uint64_t, void* userdata) noexcept {
+    return sd_event_source_set_enabled(static_cast<Server*>(userdata)->listener_.get(), SD_EVENT_ON);
+  }
+  static int on_publish(sd_event_source*, void* userdata) noexcept {
+    guarded(nullptr, [&] { return static_cast<Server*>(userdata)->publish(), 0; });
+    return 0;
+  }
+  static int on_burial(sd_event_source*, void* userdata) noexcept {
+    static_cast<Server*>(userdata)->connections_.remove_if([](const auto& c) { return c->dropped(); });
+    return 0;
+  }
+
+  sd_event* loop_;
+  core::Operations& operations_;
+  const Options options_;
+  AccessPolicy policy_;
+  sd_id128_t id_{};
+  ControlSocket socket_;
+  std::list<std::unique_ptr<Connection>> connections_;
+  std::shared_ptr<const Snapshot> current_;  // what was read in the loop turn `read_in_`
+  std::uint64_t read_in_ = 0;
+  std::shared_ptr<const Snapshot> published_;  // what the peers know
+  SourcePtr listener_, resume_, publisher_, burial_;
+};
+
+Result<void> Server::start(const std::string& path) {
+  const bool root = policy_.owner == 0;
+  auto socket = ControlSocket::open(path, root ? 0660 : 0600, root ? policy_.operators : std::nullopt);
+  if (!socket) return socket.error();
+  socket_ = std::move(*socket);
+  int r = sd_id128_randomize(&id_);
+  if (r >= 0) r = add_sources();
+  if (r < 0) return base::errno_error("serve control socket " + path, -r);
+  return {};
+}
+
+int Server::add_sources() {
+  sd_event_source* source = nullptr;
+  int r = sd_event_add_io(loop_, &source, socket_.fd(), EPOLLIN, on_accept, this);
+  if (r < 0) return r;
+  listener_.reset(source);
+  for (const auto& [owner, handler] : {std::pair{&publisher_, &on_publish}, {&burial_, &on_burial}}) {
+    if ((r = sd_event_add_defer(loop_, &source, handler, this)) < 0) return r;
+    owner->reset(source);
+    if ((r = sd_event_source_set_enabled(source, SD_EVENT_OFF)) < 0) return r;
+  }
+  return 0;
+}
+
+void Server::accept_all() {
+  while (true) {
+    UniqueFd fd(::accept4(socket_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (fd) {
+      admit(std::move(fd));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      return pause_accepting();
+    } else if (errno != ECONNABORTED && errno != EINTR) {
+      return;
+    }
+  }
+}
+
+void Server::pause_accepting() noexcept {
+  sd_event_source* source = nullptr;
+  if (sd_event_add_time_relative(loop_, &source, CLOCK_MONOTONIC, accept_pause_us, 0, on_resume, this) < 0)
+    return;
+  resume_.reset(source);
+  sd_event_source_set_enabled(listener_.get(), SD_EVENT_OFF);
+}
+
+bool Server::has_room_for(const Peer& peer) const {
+  const auto open = static_cast<std::size_t>(
+      std::count_if(connections_.begin(), connections_.end(), [](const auto& c) { return !c->dropped(); }));
+  const auto& limits = options_.limits;
+  return open < (is_owner(peer, policy_) ? limits.connections : limits.connections - limits.reserved);
+}
+
+void Server::admit(UniqueFd fd) {
+  auto peer = peer_of(fd.get());
+  if (!peer || !has_room_for(*peer)) return;  // closes: the peer reads end of file
+  if (connections_.empty()) published_ = snapshot();
+  auto connection = Connection::open(loop_, std::move(fd), std::move(*peer), id_, *this);
+  if (connection) connections_.push_back(std::move(*connection));
+}
+
+std::shared_ptr<const Snapshot> Server::snapshot() {
+  std::uint64_t turn = 0;
+  sd_event_get_iteration(loop_, &turn);
+  if (!current_ || turn != read_in_) {
+    current_ = std::make_shared<const Snapshot>(operations_.status());
+    read_in_ = turn;
+  }
+  return current_;
+}
+
+template <class Emit>
+void Server::tell(Action needed, Emit&& emit) {
+  for (const auto& connection : connections_) {
+    if (!connection->ready() || !connection->may(needed)) continue;
+    emit(connection->bus());
+    connection->drop_if_slow();
+  }
+}
+
+void Server::event(const core::Event& event) {
+  const std::string type = wire_line(event.type), service = wire_line(event.service),
+                    text = wire_line(event.text);
+  const std::int32_t slot = event.slot ? static_cast<std::int32_t>(*event.slot) : -1;
+  tell(Action::read_status, [&](sd_bus* bus) {
+    sd_bus_emit_signal(bus, manager_path, manager_interface, "Event", "ttssitis", event.sequence,
+                       event.time_ms, type.c_str(), service.c_str(), slot, event.worker, event.pid,
+                       text.c_str());
+  });
+}
+
+void Server::failure_recorded(const core::FailureRow& row) {
+  const std::string id = wire_line(row.id), service = wire_line(row.service), kind = wire_line(row.kind),
+                    fingerprint = wire_line(row.fingerprint);
+  tell(Action::read_status, [&](sd_bus* bus) {
+    sd_bus_emit_signal(bus, manager_path, manager_interface, "FailureRecorded", "ssuss", id.c_str(),
+                       service.c_str(), row.slot, kind.c_str(), fingerprint.c_str());
+  });
+}
+
+void Server::message(std::uint64_t worker, std::string_view json) {
+  const std::string text = wire_text(json);
+  tell(Action::read_messages, [&](sd_bus* bus) {
+    sd_bus_emit_signal(bus, manager_path, manager_interface, "Message", "ts", worker, text.c_str());
+  });
+}
+
+void Server::changed() {
+  current_.reset();
+  if (!connections_.empty()) arm(publisher_);
+}
+
+void Server::publish() {
+  if (connections_.empty()) return;
+  const auto before = std::exchange(published_, snapshot());
+  const auto changes = difference(*before, *published_);
+  tell(Action::read_status, [&](sd_bus* bus) {
+    for (const auto& object : changes.removed)
+      sd_bus_emit_interfaces_removed(bus, object.path.c_str(), object.interface, nullptr);
+    for (const auto& object : changes.added)
+      sd_bus_emit_interfaces_added(bus, object.path.c_str(), object.interface, nullptr);
+    for (const auto& change : changes.changed) {
+      // sd-bus takes the list as char**, but only reads it.
+      std::vector<char*> names;
+      for (const char* name : change.properties) names.push_back(const_cast<char*>(name));
+      names.push_back(nullptr);
+      sd_bus_emit_properties_changed_strv(bus, change.path.c_str(), change.interface, names.data());
+    }
+  });
+}
+
+void Server::close() {
+  listener_.reset();
+  resume_.reset();
+  publisher_.reset();
+  for (const auto& connection : connections_) connection->flush();
+  connections_.clear();
+  burial_.reset();
+  socket_.remove();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Bus>> Bus::listen(sd_event* loop, const std::string& path,
+                                         core::Operations& operations, const Options& options) {
+  auto server = std::make_unique<Server>(loop, operations, options);
+  if (auto started = server->start(path); !started) return started.error();
+  return std::unique_ptr<Bus>(std::move(server));
+}
+
+}  // namespace refork::bus
