@@ -1,0 +1,80 @@
+// reforkd --config FILE, and reforkd run [OPTION...] -- COMMAND [ARG...]: every key of a service is an option, by the schema.
+#include "command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <map>
+#include <vector>
+
+#include "os/paths.h"
+#include "refork/version.hpp"
+
+namespace refork {
+
+namespace {
+
+constexpr const char* examples =
+    "\nExamples:\n"
+    "  reforkd --config /etc/refork/refork.json\n"
+    "  reforkd run --workers 4 --listen tcp://127.0.0.1:8080 -- /usr/lib/web/server\n"
+    "\nreforkctl(1) talks to it; refork.json(5) has every key.";
+
+// The options of `run` and what was given for them.
+struct RunOptions {
+  std::string name = "web";
+  std::vector<std::string> command;
+  std::map<std::string, std::vector<std::string>> values;
+
+  void add_to(CLI::App& run) {
+    run.add_option("--name", name, "name of the service")->capture_default_str()->type_name("NAME");
+    for (const auto& option : config::option_names()) {
+      auto* added = run.add_option("--" + option.name, values[option.name], option.help)->type_name(option.value);
+      added->expected(1)->allow_extra_args(false);
+      if (option.repeats)
+        added->take_all();
+      else
+        added->take_last();
+    }
+    run.add_option("command", command, "what a worker runs, after --")->required()->type_name("COMMAND");
+  }
+
+  config::Outcome config() const {
+    std::vector<config::Option> given;
+    for (const auto& [option, all] : values)
+      for (const auto& value : all) given.push_back({option, value});
+    return config::from_options(name, given, command);
+  }
+};
+
+}  // namespace
+
+std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
+  CommandLine line{os::default_control(), os::default_state_dir(), "command line", {}};
+  std::string file;
+  RunOptions run_options;
+
+  CLI::App app{"reforkd supervises the workers of native servers: crash one request, not the service."};
+  app.footer(examples);
+  app.set_version_flag("--version", std::string("reforkd ") + REFORK_VERSION);
+  app.add_option("--config", file, "run the services of this file")->type_name("FILE");
+  auto* run = app.add_subcommand("run", "run one service, described by options");
+  for (auto* place : {&app, run}) {
+    place->add_option("--control", line.control, "socket for reforkctl")->capture_default_str()->type_name("SOCKET");
+    place->add_option("--state-dir", line.state_dir, "where failures are kept")->capture_default_str()->type_name("DIR");
+  }
+  run_options.add_to(*run);
+  run->footer(examples);
+  try {
+    app.parse(argc, argv);
+    if (!*run && file.empty()) throw CLI::RequiredError("--config FILE, or run ... -- COMMAND:");
+    if (*run && !file.empty()) throw CLI::ValidationError("--config and run exclude each other");
+  } catch (const CLI::ParseError& error) {
+    exit_code = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  if (!file.empty()) line.config_name = file;
+  line.config = *run ? run_options.config() : config::load(file);
+  return line;
+}
+
+}  // namespace refork

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "config/config.h"
+
+namespace refork {
+
+// What reforkd was told on its command line.
+struct CommandLine {
+  std::string control, state_dir;
+  std::string config_name;  // file, or "command line"
+  config::Outcome config;
+};
+
+// Prints help, version or what is wrong, and gives the exit code in `exit_code`, where there is nothing to run.
+std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code);
+
+}  // namespace refork

@@ -1,0 +1,109 @@
+// The one place that says what the end of a process means: which row it gets, whether it is a failure, and the sentence for
+// people. Exit status is what the kernel said; all else is what reforkd had asked for before.
+#include "core/sentences.h"
+
+#include <csignal>
+#include <cstring>
+
+namespace refork::core {
+namespace {
+
+// The signal a drain by signal ends with, in a program that does not handle it.
+bool ended_as_told(const EndFacts& facts) {
+  const bool told_by_signal = !facts.linked || facts.worker.expelled || !facts.worker.ready_at;
+  return told_by_signal && facts.exit.signal == SIGTERM;
+}
+
+bool booted(const EndFacts& facts) {
+  const Worker& worker = facts.worker;
+  if (!facts.exit.boot_error.empty() || worker.failed_boot) return false;
+  if (worker.drain_began || worker.killed_by_order) return true;  // nobody waits for it to boot
+  if (!worker.ready_at) return false;
+  return !facts.by_exec || facts.now - worker.since >= exec_settled;
+}
+
+std::string say_exit(const Exit& exit) {
+  if (!exit.boot_error.empty()) return exit.boot_error;
+  if (exit.signal) return "killed by " + say_signal(*exit.signal) + (exit.core ? " (core dumped)" : "");
+  if (exit.code) return "exited with code " + std::to_string(*exit.code);
+  return "ended, nobody knows how";
+}
+
+void classify_drained(const EndFacts& facts, EndOfLife& how) {
+  const Worker& worker = facts.worker;
+  how.ended.drain_duration = std::chrono::duration_cast<Millis>(facts.now - *worker.drain_began);
+  if (worker.hit_deadline) {
+    how.ended.outcome = how.ended.cause = "deadline";
+    how.sentence = "gone at its drain deadline";
+    // After an error the records of that error say so.
+    if (worker.requested != DrainReason::error) how.report = Kind::deadline;
+  } else if (facts.exit.signal && !ended_as_told(facts)) {
+    how.ended.outcome = "died";
+    how.ended.cause = "signal";
+    how.report = Kind::signal;
+    how.sentence = say_exit(facts.exit) + " while draining";
+  } else if (facts.linked && !worker.expelled && worker.ready_at && !worker.announced_end &&
+             facts.exit.code.value_or(0) != 0) {
+    how.ended.outcome = "died";
+    how.ended.cause = "exit";
+    how.report = Kind::exit;
+    how.sentence = say_exit(facts.exit) + " while draining";
+  } else {
+    how.ended.outcome = "clean";
+    how.ended.cause = "drained";
+    how.sentence = "drained after " + say_duration(how.ended.drain_duration) + ", " + say_exit(facts.exit);
+  }
+}
+
+}  // namespace
+
+std::string say_duration(Clock::duration duration) {
+  const auto ms = std::chrono::duration_cast<Millis>(duration).count();
+  if (ms < 1000) return std::to_string(ms) + " ms";
+  if (ms < 60000) {
+    const auto tenths = ms / 100 % 10;
+    return std::to_string(ms / 1000) + (tenths ? "." + std::to_string(tenths) : "") + "s";
+  }
+  const auto seconds = ms / 1000 % 60;
+  return std::to_string(ms / 60000) + "m" + (seconds ? std::to_string(seconds) + "s" : "");
+}
+
+std::string say_signal(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name ? "SIG" + std::string(name) : "signal " + std::to_string(signal);
+}
+
+EndOfLife classify(const EndFacts& facts) {
+  const Worker& worker = facts.worker;
+  EndOfLife how;
+  how.ended.worker = worker.id;
+  how.ended.slot = worker.slot;
+  how.ended.generation = worker.generation;
+  how.ended.lived = std::chrono::duration_cast<Millis>(facts.now - worker.since);
+  how.ended.code = facts.exit.code;
+  how.ended.signal = facts.exit.signal;
+  how.ended.core = facts.exit.core;
+  if (worker.requested) how.ended.requested = base::to_name(*worker.requested);
+
+  if (worker.killed_by_order) {
+    if (how.ended.requested.empty()) how.ended.requested = "operator";
+    how.ended.cause = "killed";
+    if (worker.drain_began) how.ended.outcome = "died";
+    how.sentence = "killed by an operator";
+  } else if (!booted(facts)) {
+    how.ended.cause = "boot";
+    how.report = Kind::boot;
+    how.sentence = worker.failed_boot ? worker.why : say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
+  } else if (worker.drain_began) {
+    classify_drained(facts, how);
+  } else {
+    how.ended.cause = facts.exit.signal ? "signal" : "exit";
+    how.report = facts.exit.signal ? Kind::signal : Kind::exit;
+    // Exit 0 of a program that knows nothing of reforkd says that it wanted to.
+    if (!facts.linked && facts.exit.code == 0) how.report.reset();
+    how.sentence = say_exit(facts.exit) + " while serving";
+  }
+  return how;
+}
+
+}  // namespace refork::core

@@ -1,0 +1,236 @@
+// A service's workers: what happens to them, and what is done about it. Every input ends in settle(), which brings slots,
+// waiting drains, a reload and jobs to where they belong; so no input needs to know what another one waits for.
+#include "core/service.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include "core/sentences.h"
+
+namespace refork::core {
+
+Service::Service(ServiceConfig config, NextId next_id, Random random)
+    : config_(std::move(config)),
+      next_id_(std::move(next_id)),
+      random_(std::move(random)),
+      budget_(config_.restart.budget ? config_.restart.budget : 10 * config_.workers, config_.restart.budget_window),
+      slots_(config_.workers) {}
+
+Worker* Service::find(WorkerId worker) {
+  const auto it = workers_.find(worker);
+  return it == workers_.end() ? nullptr : &it->second;
+}
+
+// ---- inputs
+
+void Service::on_ready(WorkerId worker, Time now, Effects& out) {
+  happen(worker, WorkerEvent::ready, {}, now, out);
+}
+
+void Service::on_failure(WorkerId worker, const std::string& failure, Then then, Time now, Effects& out) {
+  if (then == Then::serve) return;  // its author vouches for the worker; the record is all there is to it
+  happen(worker, WorkerEvent::failure, {.text = failure}, now, out);
+}
+
+void Service::on_drain_begun(WorkerId worker, DrainReason reason, Time now, Effects& out) {
+  happen(worker, WorkerEvent::drain_begun, {.reason = reason}, now, out);
+}
+
+void Service::on_disconnect(WorkerId worker, bool deadline, Time now, Effects& out) {
+  Worker* w = find(worker);
+  if (!w) return;
+  w->announced_end = true;
+  if (deadline && w->drain_began) w->hit_deadline = true;
+  happen(worker, WorkerEvent::disconnect, {}, now, out);
+}
+
+void Service::on_channel_closed(WorkerId worker, Time now, Effects& out) {
+  Worker* w = find(worker);
+  if (!w) return;
+  if (!w->announced_end && !leaving(w->state)) w->channel_lost = now;  // mostly its exit follows within microseconds
+  settle(now, out);
+}
+
+void Service::on_violation(WorkerId worker, const std::string& what, Time now, Effects& out) {
+  happen(worker, WorkerEvent::protocol_broken, {.text = what}, now, out);
+}
+
+void Service::on_exit(WorkerId worker, const Exit& exit, Time now, Effects& out) {
+  happen(worker, WorkerEvent::exited, {.exit = &exit}, now, out);
+}
+
+void Service::tick(Time now, Effects& out) {
+  std::vector<WorkerId> late, lost;
+  for (const auto& [id, worker] : workers_) {
+    if (const auto at = due(worker); at && now >= *at) late.push_back(id);
+    else if (worker.channel_lost && now >= *worker.channel_lost + channel_grace) lost.push_back(id);
+  }
+  for (const auto id : late) happen(id, WorkerEvent::time_up, {}, now, out);
+  for (const auto id : lost)
+    happen(id, WorkerEvent::protocol_broken, {.text = "it closed its channel and lived on"}, now, out);
+  settle(now, out);
+}
+
+// ---- the acts
+
+void Service::happen(WorkerId worker, WorkerEvent event, const Detail& detail, Time now, Effects& out) {
+  Worker* w = find(worker);
+  if (!w) return;
+  const Step to = step(w->state, event);
+  const WorkerState was = w->state;
+  w->state = to.next;
+  if (to.act == Act::end)
+    end(*w, was, *detail.exit, now, out);
+  else
+    perform(to.act, *w, detail, now, out);
+  settle(now, out);
+}
+
+void Service::perform(Act act, Worker& worker, const Detail& detail, Time now, Effects& out) {
+  switch (act) {
+    case Act::none:
+    case Act::end: return;
+    case Act::become_ready: return become_ready(worker, now, out);
+    case Act::judge: return judge(worker, detail.text, now, out);
+    case Act::repeat_verdict:
+      worker.tainted = true;
+      out.push_back(GiveVerdict{worker.id, detail.text, proto::Verdict::drain,
+                                std::chrono::duration_cast<Millis>(std::max(*worker.deadline - now, Clock::duration::zero()))});
+      return;
+    case Act::follow_drain: return enter_draining(worker, detail.reason, now, out);
+    case Act::order_drain:
+      enter_draining(worker, detail.reason, now, out);
+      return tell_to_drain(worker, now, out);
+    case Act::order_stop:
+      enter_draining(worker, detail.reason, now, out);
+      out.push_back(Terminate{worker.id});
+      return;
+    case Act::expel: return expel(worker, detail.text, now, out);
+    case Act::kill: return kill_now(worker, now, out);
+  }
+}
+
+void Service::become_ready(Worker& worker, Time now, Effects& out) {
+  worker.ready_at = now;
+  worker.deadline.reset();
+  worker.why.clear();
+  announce(worker, "worker-ready", "ready after " + say_duration(now - worker.since), out);
+}
+
+void Service::judge(Worker& worker, const std::string& failure, Time now, Effects& out) {
+  worker.tainted = true;
+  if (!worker.wanted_gone) worker.wanted_gone = DrainReason::error;
+  if (reload_ && reload_->candidate == worker.id)
+    reload_candidate_failed("it failed in its probation (failure " + failure + ")", out);
+  if (!may_drain(worker, now, out)) {
+    out.push_back(GiveVerdict{worker.id, failure, proto::Verdict::serve, Millis(0)});
+    announce(worker, "worker-tainted", "serves on, tainted: " + worker.why, out);
+    return;
+  }
+  worker.state = step(worker.state, WorkerEvent::drain_ordered).next;
+  enter_draining(worker, worker.wanted_gone, now, out);
+  out.push_back(GiveVerdict{worker.id, failure, proto::Verdict::drain, config_.drain_deadline});
+}
+
+void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, Time now, Effects& out) {
+  if (worker.drain_began) return;
+  worker.drain_began = now;
+  worker.deadline = now + config_.drain_deadline;
+  worker.requested = reason;
+  worker.channel_lost.reset();
+  worker.why = reason ? "drains: " + std::string(base::to_name(*reason)) : "leaves by itself";
+  leave_slot(worker);
+  announce(worker, "worker-draining", worker.why, out);
+}
+
+void Service::tell_to_drain(Worker& worker, Time now, Effects& out) {
+  if (!linked() || worker.expelled) {
+    out.push_back(Terminate{worker.id});
+    return;
+  }
+  const auto left = std::chrono::duration_cast<Millis>(*worker.deadline - now);
+  out.push_back(OrderDrain{worker.id, worker.requested.value_or(DrainReason::operator_), left});
+}
+
+void Service::expel(Worker& worker, const std::string& why, Time now, Effects& out) {
+  if (worker.expelled) return;
+  worker.expelled = true;
+  worker.tainted = true;
+  out.push_back(Report{worker.id, Kind::protocol, why});
+  out.push_back(CloseChannel{worker.id});
+  out.push_back(Terminate{worker.id});
+  announce(worker, "protocol", why, out, true);
+  enter_draining(worker, DrainReason::error, now, out);
+}
+
+void Service::kill_now(Worker& worker, Time now, Effects& out) {
+  if (!worker.ready_at && !worker.drain_began && !worker.killed_by_order && !worker.failed_boot) {
+    worker.failed_boot = true;
+    worker.why = "not ready within " + say_duration(config_.start_timeout);
+  } else if (worker.drain_began && !worker.killed_by_order) {
+    worker.hit_deadline = true;
+    worker.why = "its drain took longer than " + say_duration(config_.drain_deadline);
+  } else {
+    worker.why = "killed by an operator";
+  }
+  worker.deadline = now + std::chrono::seconds(1);  // SIGKILL again, for what cannot be interrupted now
+  announce(worker, "worker-killed", worker.why, out, true);
+  out.push_back(Kill{worker.id});
+}
+
+void Service::end(Worker& worker, WorkerState was, const Exit& exit, Time now, Effects& out) {
+  const EndOfLife how = classify({worker, was, exit, now, linked(), config_.ready == ReadyBy::exec});
+  if (how.report) out.push_back(Report{worker.id, *how.report, how.sentence});
+  announce(worker, "worker-ended", how.sentence, out, how.report.has_value());
+  Ended ended = how.ended;
+
+  const WorkerId id = worker.id;
+  const bool booted = how.ended.cause != "boot";
+  if (reload_ && reload_->candidate == id)
+    reload_candidate_failed(how.sentence, out);
+  else if (!booted)
+    note_boot_failure(worker, how.sentence, now, out);
+  else if (worker.ready_at && now - *worker.ready_at >= healthy_after && worker.slot < slots_.size())
+    slots_[worker.slot].boot_failures = 0;
+  leave_slot(worker);
+  workers_.erase(id);
+  out.push_back(std::move(ended));
+}
+
+// ---- time
+
+std::optional<Time> Service::due(const Worker& worker) const {
+  if (!worker.deadline) return std::nullopt;
+  // A linked worker leaves at its deadline by itself, and says whom it cut.
+  const bool leaves_itself = worker.state == WorkerState::draining && linked() && !worker.expelled;
+  return *worker.deadline + (leaves_itself ? kill_grace : Millis(0));
+}
+
+std::optional<Time> Service::next() const {
+  std::optional<Time> first;
+  const auto consider = [&](std::optional<Time> at) {
+    if (at && (!first || *at < *first)) first = at;
+  };
+  for (const auto& [id, worker] : workers_) {
+    consider(due(worker));
+    if (worker.channel_lost) consider(*worker.channel_lost + channel_grace);
+  }
+  for (const auto& slot : slots_)
+    if (slot.current == 0) consider(slot.next_start);
+  if (reload_) consider(reload_->probation_ends);
+  if (stormy_) consider(next_token_);
+  return first;
+}
+
+void Service::settle(Time now, Effects& out) {
+  rotate_waiting(now, out);
+  settle_reload(now, out);
+  fill_slots(now, out);
+  settle_jobs(out);
+}
+
+void Service::announce(const Worker& worker, std::string type, std::string text, Effects& out, bool important) const {
+  out.push_back(Announce{worker.id, worker.slot, std::move(type), std::move(text), important});
+}
+
+}  // namespace refork::core

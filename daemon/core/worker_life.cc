@@ -1,0 +1,82 @@
+// The table of a worker's life. It decides nothing that depends on other workers (verdicts, replacements, budgets):
+// that is service.cc, which performs the acts named here.
+#include "core/worker_life.h"
+
+namespace refork::core {
+namespace {
+
+using enum WorkerState;
+using enum Act;
+
+using Row = std::array<Step, base::enum_count<WorkerEvent>>;
+
+// `judge` leaves the state alone: the verdict moves it. A standby is a serving worker without connections.
+constexpr std::array<Row, base::enum_count<WorkerState>> table = {
+    // ready, failure, drain_begun, disconnect, drain_ordered, kill_ordered, protocol_broken, time_up, exited
+    Row{
+        // starting: a failure before it is ready does not need a verdict, its exit will tell
+        Step{serving, become_ready},
+        Step{starting, none},
+        Step{draining, follow_drain},
+        Step{draining, follow_drain},
+        Step{draining, order_stop},
+        Step{killing, kill},
+        Step{draining, expel},
+        Step{killing, kill},
+        Step{killing, end},
+    },
+    Row{
+        // standby
+        Step{standby, none},
+        Step{standby, judge},
+        Step{draining, follow_drain},
+        Step{draining, follow_drain},
+        Step{draining, order_drain},
+        Step{killing, kill},
+        Step{draining, expel},
+        Step{standby, none},
+        Step{killing, end},
+    },
+    Row{
+        // serving
+        Step{serving, none},
+        Step{serving, judge},
+        Step{draining, follow_drain},
+        Step{draining, follow_drain},
+        Step{draining, order_drain},
+        Step{killing, kill},
+        Step{draining, expel},
+        Step{serving, none},
+        Step{killing, end},
+    },
+    Row{
+        // draining: once, by one deadline; nothing extends it
+        Step{draining, none},
+        Step{draining, repeat_verdict},
+        Step{draining, none},
+        Step{draining, none},
+        Step{draining, none},
+        Step{killing, kill},
+        Step{draining, expel},
+        Step{killing, kill},
+        Step{killing, end},
+    },
+    Row{
+        // killing: SIGKILL was sent, only the exit is missing
+        Step{killing, none},
+        Step{killing, none},
+        Step{killing, none},
+        Step{killing, none},
+        Step{killing, none},
+        Step{killing, kill},
+        Step{killing, none},
+        Step{killing, kill},
+        Step{killing, end},
+    },
+};
+
+}  // namespace
+
+const Step& step(WorkerState state, WorkerEvent event) { return table[base::index(state)][base::index(event)]; }
+
+}  // namespace refork::core

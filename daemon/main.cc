@@ -1,0 +1,133 @@
+// reforkd: where all parts meet.
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "bus/bus.h"
+#include "command_line.h"
+#include "log/log.h"
+#include "os/notify.h"
+#include "os/paths.h"
+#include "store/store.h"
+#include "supervisor/loop.h"
+#include "supervisor/supervisor.h"
+
+namespace refork {
+namespace {
+
+using base::Result;
+
+// Where reforkd keeps what: directories made, and held against a second instance.
+struct Places {
+  std::string recorder_directory;
+  base::UniqueFd control_lock, state_lock;
+};
+
+// A state directory that cannot be written now (full, read-only) is no reason not to supervise; one that cannot be used is
+// a mistake.
+Result<void> make_state_directory(const std::string& path) {
+  const auto made = os::make_directory(path, 0700);
+  if (made || made.error().code == EROFS || made.error().code == ENOSPC) return {};
+  return made;
+}
+
+Result<Places> take_places(const CommandLine& line) {
+  Places places;
+  const auto directory = std::filesystem::path(line.control).parent_path().string();
+  if (!directory.empty())
+    if (auto made = os::make_directory(directory, ::geteuid() == 0 ? 0755 : 0700); !made) return made.error();
+  if (auto made = make_state_directory(line.state_dir); !made) return made.error();
+  auto lock = os::lock_instance(line.control);
+  if (!lock) return lock.error();
+  places.control_lock = std::move(*lock);
+
+  auto recorders = os::recorder_directory(line.state_dir);
+  if (!recorders) {
+    log::warning("flight recorders live in memory only: " + recorders.error().what);
+    return places;
+  }
+  auto held = os::lock_instance(*recorders + "/state");
+  if (!held)
+    return base::Error{held.error().code, held.error().what + " (with the state directory " + line.state_dir + ")"};
+  places.state_lock = std::move(*held);
+  places.recorder_directory = std::move(*recorders);
+  return places;
+}
+
+void block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+int fail(const base::Error& error) {
+  log::error(error.what);
+  return 1;
+}
+
+int run(CommandLine line) {
+  block_signals();
+  auto places = take_places(line);
+  if (!places) return fail(places.error());
+
+  supervisor::Loop loop;
+  const auto store = store::Store::open(line.state_dir, line.config.config.store);
+  supervisor::Supervisor supervisor(loop, *store,
+                                    {std::move(line.config.config), line.config_name, places->recorder_directory});
+  if (auto prepared = supervisor.prepare(); !prepared) {
+    supervisor.close();
+    store->close();
+    return fail(prepared.error());
+  }
+  auto bus = bus::Bus::listen(loop.get(), line.control, supervisor);
+  if (!bus) {
+    supervisor.close();
+    store->close();
+    return fail(bus.error());
+  }
+  supervisor.publish_to(bus->get());
+
+  const auto stop = [&] {
+    os::notify_manager("STOPPING=1");
+    supervisor.shut_down([&] { loop.exit(0); });
+  };
+  const auto on_term = loop.watch_signal(SIGTERM, stop);
+  const auto on_int = loop.watch_signal(SIGINT, stop);
+  const auto on_hup =
+      loop.watch_signal(SIGHUP, [] { log::notice("SIGHUP: nothing to do; see reforkctl reload SERVICE"); });
+  log::notice("reforkd " REFORK_VERSION " controls at " + line.control);
+  supervisor.run([] { os::notify_manager("READY=1"); });
+  const int code = loop.run();
+
+  supervisor.publish_to(nullptr);
+  (*bus)->close();
+  supervisor.close();
+  store->close();
+  return code;
+}
+
+}  // namespace
+}  // namespace refork
+
+int main(int argc, char** argv) {
+  try {
+    int exit_code = 0;
+    auto line = refork::parse_command_line(argc, argv, exit_code);
+    if (!line) return exit_code;
+    for (const auto& problem : line->config.problems) std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());
+    if (!line->config.ok()) return 2;
+    return refork::run(std::move(*line));
+  } catch (const std::exception& error) {
+    refork::log::error(error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,141 @@
+// From flight recorder to store. The order matters: copy, store, and only then free, so that the death of either side
+// at any moment loses nothing; the store makes a record that arrives twice one.
+#include "supervisor/failures.h"
+
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+
+#include "log/log.h"
+
+namespace refork::supervisor {
+
+namespace {
+
+std::string own_id(std::uint64_t time_ms, core::WorkerId worker, std::uint64_t count) {
+  char id[64];
+  std::snprintf(id, sizeof id, "%011" PRIx64 "-%08" PRIx64 "d%04" PRIx64, time_ms, worker & 0xffffffff, count & 0xffff);
+  return id;
+}
+
+// FNV-1a over what identifies a failure that has no stack: its kind, service and sentence.
+std::string plain_fingerprint(Kind kind, const std::string& service, const std::string& message) {
+  std::uint64_t hash = 14695981039346656037ULL;
+  const auto mix = [&hash](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+    hash = (hash ^ 0xff) * 1099511628211ULL;
+  };
+  mix(base::to_name(kind));
+  mix(service);
+  mix(message);
+  char text[17];
+  std::snprintf(text, sizeof text, "%016" PRIx64, hash);
+  return text;
+}
+
+proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder, std::uint64_t served_before_drain,
+                          std::uint64_t& served) {
+  proto::Outcome outcome;
+  outcome.requested = ended.requested;
+  outcome.outcome = ended.outcome;
+  outcome.duration_ms = static_cast<std::uint64_t>(ended.drain_duration.count());
+  outcome.exit_code = ended.code;
+  outcome.exit_signal = ended.signal;
+  outcome.core = ended.core;
+  if (const auto counters = recorder.reader().counters()) {
+    served = counters->served;
+    outcome.crossed = counters->crossed;
+    if (!ended.outcome.empty() && served > served_before_drain) outcome.completed = served - served_before_drain;
+  }
+  if (auto cut = recorder.reader().in_flight())
+    for (auto& request : *cut) outcome.cut.push_back({std::move(request.label), request.age_ms});
+  return outcome;
+}
+
+}  // namespace
+
+std::uint64_t unix_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+bool Failures::add(const Subject& subject, proto::FailureRecord record, std::function<void()> stored) {
+  record.service = subject.service;
+  record.slot = subject.slot;
+  record.worker = subject.worker;
+  record.pid = subject.pid;
+  core::FailureRow row;
+  row.id = record.id;
+  row.revision = record.revision;
+  row.time_ms = record.time_ms;
+  row.service = subject.service;
+  row.slot = subject.slot;
+  row.worker = subject.worker;
+  row.kind = base::to_name(record.kind);
+  row.fingerprint = record.fingerprint;
+  row.count = record.count;
+  row.record = proto::encode(record);
+  const bool fresh = record.revision == 1;
+  if (fresh) announce_(row);
+  store_.add(std::move(row), std::move(stored));
+  return fresh;
+}
+
+std::size_t Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
+  std::size_t fresh = 0;
+  for (auto& found : recorder->take()) {
+    auto record = proto::decode_record(found.json);
+    const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] { recorder->stored(found); };
+    if (!record) {
+      log::warning(subject.service + " worker " + std::to_string(subject.worker) +
+                   ": a record in its flight recorder is not one: " + record.error().what);
+      stored();
+      continue;
+    }
+    if (add(subject, std::move(*record), stored)) ++fresh;
+  }
+  return fresh;
+}
+
+void Failures::report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight) {
+  proto::FailureRecord record;
+  record.time_ms = unix_ms();
+  record.id = own_id(record.time_ms, subject.worker, ++last_id_);
+  record.kind = kind;
+  record.message = message;
+  record.thrown = false;
+  record.fingerprint = plain_fingerprint(kind, subject.service, message);
+  record.in_flight_at_failure = in_flight;
+  add(subject, std::move(record), [] {});
+}
+
+void Failures::end(const Subject& subject, const core::Ended& ended, const std::shared_ptr<RecorderFile>& recorder,
+                   std::uint64_t served_before_drain) {
+  core::EndRow row;
+  const proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
+  row.worker = subject.worker;
+  row.time_ms = unix_ms();
+  row.service = subject.service;
+  row.slot = subject.slot;
+  row.pid = subject.pid;
+  row.generation = ended.generation;
+  row.lived_ms = static_cast<std::uint64_t>(ended.lived.count());
+  row.requested = ended.requested;
+  row.outcome = ended.outcome;
+  row.cause = ended.cause;
+  row.code = ended.code;
+  row.signal = ended.signal;
+  row.core = ended.core;
+  row.completed = outcome.completed;
+  row.crossed = outcome.crossed;
+  row.cut = outcome.cut.size();
+  row.drain = proto::encode_drain(outcome);
+  row.exit = proto::encode_exit(outcome);
+  recorder->worker_gone();
+  store_.end(std::move(row), [recorder] { recorder->end_stored(); });
+  for (const auto& dropped : recorder->reader().dropped())
+    log::warning(subject.service + " worker " + std::to_string(subject.worker) + ": " + std::to_string(dropped.count) +
+                 " failures found no place in its flight recorder");
+}
+
+}  // namespace refork::supervisor

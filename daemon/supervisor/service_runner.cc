@@ -1,0 +1,440 @@
+// The hands of core::Service: processes, channels, recorders and sockets of one service. What happens goes in as inputs,
+// effects come out and are performed in order; an input that arises while effects are performed adds to their queue.
+#include "supervisor/service_runner.h"
+
+#include <sys/epoll.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "log/log.h"
+#include "supervisor/spawn_plan.h"
+
+namespace refork::supervisor {
+
+namespace {
+
+// Messages taken from one worker in one turn of the loop, so that a chatty one does not hold up the others.
+constexpr std::size_t messages_a_turn = 64;
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+std::uint64_t unix_ms_at(core::Time at) {
+  const auto ahead = std::chrono::duration_cast<std::chrono::milliseconds>(at - core::Clock::now()).count();
+  return static_cast<std::uint64_t>(static_cast<std::int64_t>(unix_ms()) + ahead);
+}
+
+}  // namespace
+
+ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config)
+    : shared_(shared),
+      service_(std::move(config), shared.next_worker, shared.random),
+      timer_(shared.loop.timer(
+          [this] { feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); }); })) {}
+
+base::Result<void> ServiceRunner::open_listeners() {
+  const auto& config = service_.config();
+  return listeners_.open(shared_.loop, config.listen, config.nonblocking,
+                         [this](const std::string& address) { on_listener_reopened(address); });
+}
+
+base::Result<void> ServiceRunner::check_command() const {
+  auto planned = plan_worker(service_.config(), {}, listeners_, {}, shared_.notify_socket);
+  if (!planned) return base::Error{planned.error().code, "service " + service_.config().name + ": " + planned.error().what};
+  return {};
+}
+
+// ---- inputs and effects
+
+void ServiceRunner::feed(const Input& input) {
+  core::Effects out;
+  input(service_, core::Clock::now(), out);
+  for (auto& effect : out) effects_.push_back(std::move(effect));
+  if (performing_) return;
+  performing_ = true;
+  while (!effects_.empty()) {
+    const core::Effect effect = std::move(effects_.front());
+    effects_.pop_front();
+    perform(effect);
+  }
+  performing_ = false;
+  rearm();
+  if (const auto state = service_.state(); state != shown_) {
+    shown_ = state;
+    announce(0, 0, "service-state", std::string(base::to_name(state)));
+  }
+  shared_.changed();
+}
+
+void ServiceRunner::rearm() {
+  if (const auto at = service_.next())
+    Loop::arm(timer_, *at);
+  else
+    Loop::disarm(timer_);
+}
+
+void ServiceRunner::perform(const core::Effect& effect) {
+  std::visit(
+      Overloaded{
+          [this](const core::Spawn& e) { spawn(e); },
+          [this](const core::GiveVerdict& e) {
+            send_to(e.worker, proto::VerdictGiven{e.failure, e.verdict, static_cast<std::uint32_t>(e.deadline.count())});
+          },
+          [this](const core::OrderDrain& e) {
+            send_to(e.worker, proto::DrainOrder{e.reason, static_cast<std::uint32_t>(e.deadline.count())});
+          },
+          [this](const core::Terminate& e) {
+            if (auto* process = find(e.worker)) os::signal_process(process->spawned.pidfd.get(), SIGTERM);
+          },
+          [this](const core::Kill& e) {
+            if (auto* process = find(e.worker)) os::signal_group(process->spawned.pid, SIGKILL);
+          },
+          [this](const core::CloseChannel& e) {
+            if (auto* process = find(e.worker)) {
+              shared_.loop.park(std::move(process->link_source));
+              process->link.reset();
+            }
+          },
+          [this](const core::Report& e) {
+            auto* process = find(e.worker);
+            if (!process) return;
+            const auto counters = process->recorder->reader().counters();
+            shared_.failures.report(process->subject, e.kind, e.message, counters ? counters->in_flight : 0);
+            ++failures_;
+          },
+          [this](const core::Announce& e) { announce(e.worker, e.slot, e.type, e.text); },
+          [this](const core::JobDone& e) {
+            const auto job = jobs_.extract(e.job);
+            if (!job.empty()) job.mapped()(e.result);
+          },
+          [this](const core::Ended& e) { ended(e); },
+      },
+      effect);
+}
+
+void ServiceRunner::order(const Order& order, Done done) {
+  base::Error refused;
+  bool accepted = false;
+  feed([&](core::Service& service, core::Time now, core::Effects& out) {
+    const auto job = order(service, now, out);
+    if (job) {
+      jobs_.emplace(*job, done);
+      accepted = true;
+    } else {
+      refused = job.error();
+    }
+  });
+  if (!accepted) done(refused);
+}
+
+void ServiceRunner::kill_all() {
+  std::vector<core::WorkerId> all;
+  for (const auto& [id, process] : processes_) all.push_back(id);
+  for (const auto id : all)
+    order([id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); }, [](auto) {});
+}
+
+// ---- a worker's process
+
+WorkerProcess* ServiceRunner::find(core::WorkerId worker) {
+  const auto it = processes_.find(worker);
+  return it == processes_.end() ? nullptr : it->second.get();
+}
+
+void ServiceRunner::spawn(const core::Spawn& what) {
+  auto process = std::make_unique<WorkerProcess>();
+  process->subject = {service_.config().name, what.slot, what.worker, 0, what.generation};
+  process->started_ms = unix_ms();
+  WorkerProcess& kept = *processes_.emplace(what.worker, std::move(process)).first->second;
+  const auto started = start_process(kept, what);
+  if (started) return watch(kept);
+  feed([&](core::Service& service, core::Time now, core::Effects& out) {
+    service.on_exit(what.worker, {.code = {}, .signal = {}, .core = false, .boot_error = started.error().what}, now, out);
+  });
+}
+
+base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const core::Spawn& what) {
+  recorder::Identity identity{};
+  identity.worker = what.worker;
+  identity.slot = what.slot;
+  identity.generation = what.generation;
+  identity.started_ms = process.started_ms;
+  std::strncpy(identity.service, service_.config().name.c_str(), sizeof identity.service - 1);
+  auto recorder = RecorderFile::create(shared_.recorder_directory, identity);
+  if (!recorder) recorder = RecorderFile::create("", identity);  // better in memory only than not at all
+  if (!recorder) return recorder.error();
+  process.recorder = std::move(*recorder);
+
+  WorkerFds fds;
+  base::UniqueFd worker_end;
+  if (service_.config().ready == core::ReadyBy::library) {
+    auto pair = proto::Channel::make_pair();
+    if (!pair) return pair.error();
+    worker_end = std::move(pair->worker);
+    fds = {worker_end.get(), process.recorder->reader().fd()};
+    process.link.emplace(proto::Channel(std::move(pair->primary)));
+  }
+  const auto planned = plan_worker(service_.config(), what, listeners_, fds, shared_.notify_socket);
+  if (!planned) return planned.error();
+  auto spawned = os::spawn(*planned);
+  if (!spawned) return spawned.error();
+  process.spawned = std::move(*spawned);
+  process.subject.pid = process.spawned.pid;
+  process.recorder->name_process(process.spawned.pid, os::start_time(process.spawned.pid));
+  return {};
+}
+
+void ServiceRunner::watch(WorkerProcess& process) {
+  const core::WorkerId id = process.subject.worker;
+  Loop& loop = shared_.loop;
+  process.exit_source = loop.watch(process.spawned.pidfd.get(), EPOLLIN, [this, id](std::uint32_t) { on_exit(id); });
+  process.error_source = loop.watch(process.spawned.errors.get(), EPOLLIN, [this, id](std::uint32_t) { on_spawn_result(id); });
+  if (process.link)
+    process.link_source = loop.watch(process.link->fd(), EPOLLIN, [this, id](std::uint32_t) { on_link(id); });
+}
+
+void ServiceRunner::on_spawn_result(core::WorkerId worker) {
+  WorkerProcess* process = find(worker);
+  if (!process) return;
+  const auto failure = os::read_spawn_failure(process->spawned.errors.get());
+  shared_.loop.park(std::move(process->error_source));
+  if (failure) {
+    process->boot_error = failure->step + " " + service_.config().command.front() + ": " + std::strerror(failure->code);
+  } else if (service_.config().ready == core::ReadyBy::exec) {
+    feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
+  }
+}
+
+void ServiceRunner::on_link(core::WorkerId worker) {
+  if (WorkerProcess* process = find(worker)) receive(*process, messages_a_turn);
+}
+
+void ServiceRunner::receive(WorkerProcess& process, std::size_t at_most) {
+  using proto::Channel;
+  const core::WorkerId id = process.subject.worker;
+  for (std::size_t i = 0; i < at_most && process.link; ++i) {
+    const auto known = service_.workers().find(id);
+    if (known == service_.workers().end()) return;
+    auto received = process.link->receive(known->second.state, core::Clock::now());
+    if (std::holds_alternative<Channel::Empty>(received)) return;
+    if (const auto* message = std::get_if<proto::Message>(&received)) {
+      on_message(process, *message);
+      continue;
+    }
+    // Nothing more will come; what it said until now was acted upon.
+    shared_.loop.park(std::move(process.link_source));
+    if (const auto* violation = std::get_if<Channel::Violation>(&received)) {
+      feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_violation(id, violation->what, now, out); });
+    } else {
+      process.link.reset();
+      feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_channel_closed(id, now, out); });
+    }
+    return;
+  }
+}
+
+void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& message) {
+  const core::WorkerId id = process.subject.worker;
+  std::visit(
+      Overloaded{
+          [&](const proto::Hello& hello) {
+            if (hello.protocol_min > proto::protocol_version || hello.protocol_max < proto::protocol_version) {
+              const std::string what = "librefork " + hello.library + " speaks another protocol than reforkd";
+              feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_violation(id, what, now, out); });
+              return;
+            }
+            const auto& config = service_.config();
+            send_to(id, proto::Welcome{proto::protocol_version, config.name, process.subject.slot, id,
+                                       process.subject.generation, static_cast<std::uint32_t>(config.drain_deadline.count()),
+                                       static_cast<std::uint32_t>(config.lame_duck.count())});
+          },
+          [&](const proto::Ready&) {
+            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(id, now, out); });
+          },
+          [&](const proto::FailureNote& note) {
+            // The replacement first: the record is safe where it is.
+            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_failure(id, note.id, note.then, now, out); });
+            failures_ += shared_.failures.collect(process.subject, process.recorder);
+          },
+          [&](const proto::DrainBegun& begun) {
+            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_drain_begun(id, begun.reason, now, out); });
+          },
+          [&](const proto::Disconnect& last) {
+            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_disconnect(id, last.deadline, now, out); });
+          },
+          [&](const proto::AppMessage& app) { shared_.message(id, app.body); },
+          [](const proto::Welcome&) {},
+          [](const proto::VerdictGiven&) {},
+          [](const proto::DrainOrder&) {},
+      },
+      message);
+  const auto known = service_.workers().find(id);
+  if (known != service_.workers().end() && known->second.drain_began && !process.served_before_drain)
+    if (const auto counters = process.recorder->reader().counters()) process.served_before_drain = counters->served;
+}
+
+void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message) {
+  WorkerProcess* process = find(worker);
+  if (!process || !process->link) return;
+  if (const auto sent = process->link->send(message); !sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET)
+    log::warning(process->subject.service + " worker " + std::to_string(worker) + ": " +
+                 std::string(base::to_name(proto::type_of(message))) + " not sent: " + sent.error().what);
+}
+
+void ServiceRunner::on_exit(core::WorkerId worker) {
+  WorkerProcess* process = find(worker);
+  if (!process) return;
+  // Its last words first; then what it left in its process group, as long as the group's number is safe from reuse.
+  receive(*process, link::message_burst);
+  os::signal_group(process->spawned.pid, SIGKILL);
+  const auto status = os::reap(process->spawned.pidfd.get());
+  if (!status) return;
+  if (process->error_source) on_spawn_result(worker);
+  failures_ += shared_.failures.collect(process->subject, process->recorder);
+  feed([&](core::Service& service, core::Time now, core::Effects& out) {
+    service.on_exit(worker, {status->code, status->signal, status->core, process->boot_error}, now, out);
+  });
+}
+
+void ServiceRunner::ended(const core::Ended& what) {
+  auto node = processes_.extract(what.worker);
+  if (node.empty()) return;
+  WorkerProcess& process = *node.mapped();
+  if (process.recorder)
+    shared_.failures.end(process.subject, what, process.recorder, process.served_before_drain.value_or(0));
+  process.exit_source.reset();
+  ended_.push_back(std::move(node.mapped()));
+  shared_.loop.later([this] { ended_.clear(); });
+}
+
+// ---- others
+
+void ServiceRunner::on_listener_reopened(const std::string& address) {
+  const auto& workers = service_.workers();
+  std::string suspect = "one of its workers";
+  for (const auto& [id, worker] : workers) {
+    if (workers.size() != 1 && !core::leaving(worker.state)) continue;
+    suspect = "worker " + std::to_string(id);
+    if (auto* process = find(id)) {
+      shared_.failures.report(process->subject, Kind::protocol, "it shut down the listener " + address, 0);
+      ++failures_;
+    }
+    break;
+  }
+  announce(0, 0, "listener-reopened", address + " was shut down by " + suspect + "; opened again");
+  feed([&](core::Service& s, core::Time now, core::Effects& out) {
+    s.replace_all("its listener " + address + " was shut down", now, out);
+  });
+}
+
+bool ServiceRunner::notified(const os::Notification& notification) {
+  const pid_t group = ::getpgid(notification.pid);
+  for (const auto& [id, process] : processes_) {
+    if (process->subject.pid != notification.pid && process->subject.pid != group) continue;
+    const auto& fields = notification.fields;
+    const auto is = [&fields](const char* name) {
+      const auto it = fields.find(name);
+      return it != fields.end() && it->second == "1";
+    };
+    if (const auto it = fields.find("STATUS"); it != fields.end()) process->status = it->second;
+    const core::WorkerId worker = id;
+    if (is("READY")) feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
+    if (is("STOPPING"))
+      feed([&](core::Service& s, core::Time now, core::Effects& out) {
+        s.on_drain_begun(worker, DrainReason::operator_, now, out);
+      });
+    return true;
+  }
+  return false;
+}
+
+base::Result<void> ServiceRunner::send(core::WorkerId worker, std::string_view json) {
+  if (service_.config().ready != core::ReadyBy::library)
+    return base::Error{EINVAL, "service " + service_.config().name + " does not link librefork: it takes no messages"};
+  const proto::Message message = proto::AppMessage{std::string(json)};
+  std::size_t sent = 0;
+  for (const auto& [id, process] : processes_) {
+    if ((worker != 0 && id != worker) || !process->link) continue;
+    if (const auto result = process->link->send(message); !result)
+      return base::Error{EIO, "worker " + std::to_string(id) + ": " + result.error().what};
+    ++sent;
+  }
+  if (sent == 0) return base::Error{ENOENT, "no worker there to take a message"};
+  return {};
+}
+
+void ServiceRunner::announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text) {
+  core::Event event;
+  event.type = std::move(type);
+  event.service = service_.config().name;
+  event.text = std::move(text);
+  event.worker = worker;
+  if (worker != 0) event.slot = slot;
+  if (const auto* process = find(worker)) event.pid = process->subject.pid;
+  shared_.announce(std::move(event));
+}
+
+core::WorkerId ServiceRunner::in_slot(std::uint32_t slot) const {
+  return slot < service_.slots().size() ? service_.slots()[slot].current : 0;
+}
+
+// ---- status
+
+core::WorkerStatus ServiceRunner::status_of(const core::Worker& worker) const {
+  core::WorkerStatus status;
+  status.id = worker.id;
+  status.slot = worker.slot;
+  status.state = base::to_name(worker.state);
+  status.generation = worker.generation;
+  status.tainted = worker.tainted;
+  status.why = worker.why;
+  if (worker.drain_began && worker.deadline) status.deadline_ms = unix_ms_at(*worker.deadline);
+  const auto it = processes_.find(worker.id);
+  if (it == processes_.end()) return status;
+  const WorkerProcess& process = *it->second;
+  status.pid = process.subject.pid;
+  status.started_ms = process.started_ms;
+  status.rss_bytes = os::rss_bytes(process.subject.pid);
+  if (status.why.empty()) status.why = process.status;
+  if (process.recorder) {
+    if (const auto counters = process.recorder->reader().counters()) {
+      status.in_flight = counters->in_flight;
+      status.served = counters->served;
+    }
+  }
+  return status;
+}
+
+core::ServiceStatus ServiceRunner::status() const {
+  core::ServiceStatus status;
+  status.name = service_.config().name;
+  status.state = service_.state();
+  status.generation = service_.generation();
+  status.wanted = service_.wanted() ? service_.config().workers : 0;
+  status.failures = failures_;
+  status.restarts = service_.replacements();
+  status.listen = listeners_.addresses();
+  status.why = service_.why();
+  for (std::uint32_t i = 0; i < service_.slots().size(); ++i) {
+    const core::Slot& slot = service_.slots()[i];
+    for (const auto& [id, worker] : service_.workers())
+      if (worker.slot == i) status.workers.push_back(status_of(worker));
+    if (slot.current != 0 || !service_.wanted()) continue;
+    core::WorkerStatus empty;
+    empty.slot = i;
+    empty.state = "backoff";
+    empty.why = slot.why;
+    if (slot.next_start) empty.next_start_ms = unix_ms_at(*slot.next_start);
+    status.workers.push_back(std::move(empty));
+  }
+  for (const auto& [id, worker] : service_.workers())
+    if (worker.slot >= service_.slots().size()) status.workers.push_back(status_of(worker));
+  return status;
+}
+
+}  // namespace refork::supervisor

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/operations.h"
+#include "core/service.h"
+#include "os/notify.h"
+#include "supervisor/failures.h"
+#include "supervisor/listeners.h"
+#include "supervisor/loop.h"
+#include "supervisor/worker_process.h"
+
+namespace refork::supervisor {
+
+// What all services share.
+struct Shared {
+  Loop& loop;
+  Failures& failures;
+  core::Service::NextId next_worker;
+  core::Service::Random random;
+  std::function<void(core::Event)> announce;  // fills in sequence and time
+  std::function<void(core::WorkerId, std::string_view)> message;
+  std::function<void()> changed;
+  std::string recorder_directory;  // empty: recorders in memory only
+  std::string notify_socket;       // for `ready: notify`
+};
+
+// One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is there.
+class ServiceRunner {
+ public:
+  using Done = core::Operations::Done;
+  using Order = std::function<base::Result<core::JobId>(core::Service&, core::Time, core::Effects&)>;
+
+  ServiceRunner(Shared& shared, core::ServiceConfig config);
+
+  base::Result<void> open_listeners();
+  base::Result<void> check_command() const;  // that it can be found, before anything is started
+  void order(const Order& order, Done done);
+  void kill_all();
+  base::Result<void> send(core::WorkerId worker, std::string_view json);  // 0: to all
+  bool notified(const os::Notification& notification);                    // false: none of its workers
+
+  const core::Service& service() const { return service_; }
+  core::WorkerId in_slot(std::uint32_t slot) const;  // its current worker, 0 for none
+  core::ServiceStatus status() const;
+  void close() { listeners_.close(); }
+
+ private:
+  using Input = std::function<void(core::Service&, core::Time, core::Effects&)>;
+  void feed(const Input& input);
+  void perform(const core::Effect& effect);
+  void rearm();
+
+  void spawn(const core::Spawn& what);
+  base::Result<void> start_process(WorkerProcess& process, const core::Spawn& what);
+  void watch(WorkerProcess& process);
+  void on_link(core::WorkerId worker);
+  void receive(WorkerProcess& process, std::size_t at_most);
+  void on_message(WorkerProcess& process, const proto::Message& message);
+  void on_spawn_result(core::WorkerId worker);
+  void on_exit(core::WorkerId worker);
+  void ended(const core::Ended& ended);
+  void on_listener_reopened(const std::string& address);
+  void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
+  void send_to(core::WorkerId worker, const proto::Message& message);
+  WorkerProcess* find(core::WorkerId worker);
+  core::WorkerStatus status_of(const core::Worker& worker) const;
+
+  Shared& shared_;
+  core::Service service_;
+  Listeners listeners_;
+  std::map<core::WorkerId, std::unique_ptr<WorkerProcess>> processes_;
+  std::vector<std::unique_ptr<WorkerProcess>> ended_;  // until the next turn: their sources may be running
+  std::map<core::JobId, Done> jobs_;
+  std::deque<core::Effect> effects_;
+  bool performing_ = false;
+  std::uint64_t failures_ = 0;
+  core::ServiceState shown_ = core::ServiceState::stopped;
+  Loop::Source timer_;
+};
+
+}  // namespace refork::supervisor

@@ -1,0 +1,82 @@
+// From a service's configuration to what one of its workers is started with.
+#include "supervisor/spawn_plan.h"
+
+#include <fcntl.h>
+
+#include <array>
+#include <map>
+#include <string_view>
+
+namespace refork::supervisor {
+
+namespace {
+
+constexpr int first_listener = 3;  // SD_LISTEN_FDS_START
+
+// What reforkd was told by its own supervisor is not for its workers.
+constexpr std::array<std::string_view, 12> withheld = {
+    "LISTEN_FDS",   "LISTEN_PID",    "LISTEN_FDNAMES",  "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",
+    "MAINPID",      "INVOCATION_ID", "REFORK_CHANNEL",  "REFORK_RECORDER", "REFORK_CONTROL", "FDSTORE"};
+
+std::map<std::string, std::string> inherited_environment() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string_view text(*entry);
+    const auto equals = text.find('=');
+    if (equals == std::string_view::npos || equals == 0) continue;
+    variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  for (const auto name : withheld) variables.erase(std::string(name));
+  return variables;
+}
+
+}  // namespace
+
+base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
+                                        const Listeners& listeners, const WorkerFds& fds,
+                                        const std::string& notify_socket) {
+  os::SpawnPlan plan;
+  auto environment = inherited_environment();
+  if (!config.user.empty()) {
+    auto user = os::find_user(config.user);
+    if (!user) return user.error();
+    environment["USER"] = environment["LOGNAME"] = user->name;
+    environment["HOME"] = user->home;
+    plan.credentials = std::move(*user);
+  }
+  for (const auto& [name, value] : config.environment) environment[name] = value;
+
+  const auto path = environment.find("PATH");
+  auto program = os::find_program(config.command.front(), path == environment.end() ? "" : path->second);
+  if (!program) return program.error();
+  plan.program = std::move(*program);
+  plan.argv = config.command;
+  plan.directory = config.directory;
+  plan.limits = config.limits;
+
+  int number = first_listener;
+  std::string names;
+  for (const auto& socket : listeners.sockets()) {
+    names += (names.empty() ? "" : ":") + ("listen" + std::to_string(number - first_listener));
+    plan.fds.push_back({socket.fd(), number++});
+  }
+  if (number > first_listener) {
+    environment["LISTEN_FDS"] = std::to_string(number - first_listener);
+    environment["LISTEN_FDNAMES"] = names;
+    plan.listen_pid = true;
+  }
+  if (fds.channel >= 0) {
+    environment["REFORK_CHANNEL"] = std::to_string(number);
+    plan.fds.push_back({fds.channel, number++});
+    environment["REFORK_RECORDER"] = std::to_string(number);
+    plan.fds.push_back({fds.recorder, number++});
+  }
+  environment["REFORK_SERVICE"] = config.name;
+  environment["REFORK_SLOT"] = std::to_string(what.slot);
+  environment["REFORK_WORKER"] = std::to_string(what.worker);
+  if (config.ready == core::ReadyBy::notify) environment["NOTIFY_SOCKET"] = notify_socket;
+  for (const auto& [name, value] : environment) plan.environment.push_back(name + "=" + value);
+  return plan;
+}
+
+}  // namespace refork::supervisor

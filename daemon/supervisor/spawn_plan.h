@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "core/effects.h"
+#include "core/service_config.h"
+#include "os/spawn.h"
+#include "supervisor/listeners.h"
+
+namespace refork::supervisor {
+
+// What a worker is given, and nothing else: its listeners from descriptor 3 on, then its channel (linked workers) and its flight
+// recorder; an environment without anything of reforkd's own.
+struct WorkerFds {
+  int channel = -1;  // -1: none
+  int recorder = -1;
+};
+base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
+                                        const Listeners& listeners, const WorkerFds& fds,
+                                        const std::string& notify_socket);
+
+}  // namespace refork::supervisor

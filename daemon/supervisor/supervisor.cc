@@ -1,0 +1,270 @@
+// Where the services, the store and the doors meet. It finds whom an order is for, and hands it on.
+#include "supervisor/supervisor.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "log/log.h"
+#include "os/process.h"
+#include "refork/version.hpp"
+
+namespace refork::supervisor {
+
+using base::Error;
+using base::Result;
+
+namespace {
+
+// Worker ids are reserved in the store this many at a time, ahead of their use.
+constexpr std::uint64_t id_block = 256;
+// How long a starting reforkd waits for an earlier one's workers to let go of an address.
+constexpr core::Millis address_patience{10000};
+constexpr int address_retry_ms = 20;
+
+log::Level level_of(const core::Event& event) {
+  if (event.type == "protocol" || event.type == "listener-reopened" || event.type == "worker-killed") return log::Level::warning;
+  return log::Level::info;
+}
+
+}  // namespace
+
+Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
+    : loop_(loop),
+      store_(store),
+      setup_(std::move(setup)),
+      started_ms_(unix_ms()),
+      failures_(store,
+                [this](const core::FailureRow& row) {
+                  core::Event event;
+                  event.type = "failure";
+                  event.service = row.service;
+                  event.slot = row.slot;
+                  event.worker = row.worker;
+                  event.text = row.kind + " " + row.id;
+                  announce(std::move(event));
+                  if (publisher_) publisher_->failure_recorded(row);
+                }),
+      shared_{loop,
+              failures_,
+              [this] { return next_worker(); },
+              [this] { return std::uniform_real_distribution<double>(0.0, 1.0)(random_); },
+              [this](core::Event event) { announce(std::move(event)); },
+              [this](core::WorkerId id, std::string_view json) {
+                if (publisher_) publisher_->message(id, json);
+              },
+              [this] {
+                if (publisher_) publisher_->changed();
+              },
+              setup_.recorder_directory,
+              {}},
+      orphans_(loop, failures_, setup_.recorder_directory),
+      random_(std::random_device{}()) {
+  last_worker_ = store_.last_worker_id();
+  store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });
+  store_.on_status_change() = [this] {
+    const auto status = store_.status();
+    core::Event event;
+    event.type = "store-state";
+    event.text = status.state + (status.why.empty() ? "" : ": " + status.why);
+    announce(std::move(event));
+    shared_.changed();
+  };
+}
+
+core::WorkerId Supervisor::next_worker() {
+  if (++last_worker_ > reserved_worker_) {
+    reserved_worker_ = last_worker_ + id_block;
+    store_.reserve_worker_ids(reserved_worker_);
+  }
+  return last_worker_;
+}
+
+void Supervisor::announce(core::Event event) {
+  event.sequence = ++last_event_;
+  event.time_ms = unix_ms();
+  log::event(level_of(event), event);
+  if (publisher_) publisher_->event(event);
+}
+
+Result<void> Supervisor::prepare() {
+  os::become_subreaper();
+  last_worker_ = std::max(last_worker_, orphans_.find(setup_.config));
+  if (auto socket = os::NotifySocket::open()) {
+    notify_ = std::move(*socket);
+    shared_.notify_socket = notify_->name();
+    notify_source_ = loop_.watch(notify_->fd(), EPOLLIN, [this](std::uint32_t) {
+      while (const auto notification = notify_->receive())
+        for (const auto& runner : services_)
+          if (runner->notified(*notification)) break;
+    });
+  } else {
+    log::warning("no socket for notifications: " + socket.error().what);
+  }
+  const auto patience_ends = core::Clock::now() + address_patience;
+  for (auto& config : setup_.config.services) {
+    services_.push_back(std::make_unique<ServiceRunner>(shared_, config));
+    ServiceRunner& runner = *services_.back();
+    if (auto found = runner.check_command(); !found) return found;
+    auto opened = runner.open_listeners();
+    // Workers of an earlier reforkd let go of their listeners as they begin to drain.
+    while (!opened && opened.error().code == EADDRINUSE && orphans_.any() && core::Clock::now() < patience_ends) {
+      std::vector<pollfd> leaving;
+      for (const int fd : orphans_.pidfds()) leaving.push_back({fd, POLLIN, 0});
+      ::poll(leaving.data(), leaving.size(), address_retry_ms);
+      opened = runner.open_listeners();
+    }
+    if (!opened) return Error{opened.error().code, "service " + config.name + ": " + opened.error().what};
+  }
+  return {};
+}
+
+void Supervisor::run(std::function<void()> up) {
+  auto waiting = std::make_shared<std::size_t>(services_.size());
+  for (const auto& runner : services_) {
+    const std::string name = runner->service().config().name;
+    start(name, [waiting, up, name](Result<void> result) {
+      if (!result) log::warning("service " + name + ": " + result.error().what);
+      if (--*waiting == 0) up();
+    });
+  }
+}
+
+void Supervisor::shut_down(std::function<void()> done) {
+  if (shutting_down_) {
+    log::notice("told to stop again: killing what is left");
+    for (const auto& runner : services_) runner->kill_all();
+    return;
+  }
+  shutting_down_ = true;
+  auto waiting = std::make_shared<std::size_t>(services_.size());
+  if (services_.empty()) return done();
+  for (const auto& runner : services_)
+    stop(runner->service().config().name, [waiting, done](const auto&) {
+      if (--*waiting == 0) done();
+    });
+}
+
+void Supervisor::close() {
+  for (const auto& runner : services_) runner->close();
+  notify_source_.reset();
+  store_source_.reset();
+}
+
+// ---- operations
+
+Result<ServiceRunner*> Supervisor::service(std::string_view name) {
+  std::string known;
+  for (const auto& runner : services_) {
+    if (runner->service().config().name == name) return runner.get();
+    known += (known.empty() ? "" : ", ") + runner->service().config().name;
+  }
+  return Error{ENOENT, "no service \"" + std::string(name) + "\"; there is " + (known.empty() ? "none" : known)};
+}
+
+Result<Supervisor::Target> Supervisor::worker(std::string_view target) {
+  const auto number = [](std::string_view text) -> std::optional<std::uint64_t> {
+    std::uint64_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
+    return value;
+  };
+  if (const auto slash = target.rfind('/'); slash != std::string_view::npos) {
+    const auto runner = service(target.substr(0, slash));
+    if (!runner) return runner.error();
+    const auto slot = number(target.substr(slash + 1));
+    if (!slot || *slot >= (*runner)->service().slots().size())
+      return Error{ENOENT, "no slot \"" + std::string(target.substr(slash + 1)) + "\" in " +
+                               (*runner)->service().config().name + "; it has 0 to " +
+                               std::to_string((*runner)->service().slots().size() - 1)};
+    const auto id = (*runner)->in_slot(static_cast<std::uint32_t>(*slot));
+    if (id == 0) return Error{ENOENT, "no worker in " + std::string(target) + " at the moment"};
+    return Target{*runner, id};
+  }
+  const auto id = number(target);
+  if (!id) return Error{EINVAL, "expected SERVICE/SLOT or a worker's id, found \"" + std::string(target) + "\""};
+  for (const auto& runner : services_)
+    if (runner->service().workers().contains(*id)) return Target{runner.get(), *id};
+  return Error{ENOENT, "no worker " + std::to_string(*id)};
+}
+
+void Supervisor::order(std::string_view name, const ServiceRunner::Order& order, Done done) {
+  const auto runner = service(name);
+  if (!runner) return done(runner.error());
+  (*runner)->order(order, std::move(done));
+}
+
+void Supervisor::start(std::string_view name, Done done) {
+  if (shutting_down_) return done(Error{EBUSY, "reforkd is stopping"});
+  order(name, [](core::Service& s, core::Time now, core::Effects& out) { return s.start(now, out); }, std::move(done));
+}
+
+void Supervisor::stop(std::string_view name, Done done) {
+  order(name, [](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); }, std::move(done));
+}
+
+void Supervisor::restart(std::string_view name, Done done) {
+  stop(name, [this, name = std::string(name), done](Result<void> result) {
+    if (!result) return done(result);
+    start(name, done);
+  });
+}
+
+void Supervisor::reload(std::string_view name, Done done) {
+  order(name, [](core::Service& s, core::Time now, core::Effects& out) { return s.reload(now, out); }, std::move(done));
+}
+
+void Supervisor::scale(std::string_view name, std::uint32_t workers, Done done) {
+  order(name, [workers](core::Service& s, core::Time now, core::Effects& out) { return s.scale(workers, now, out); },
+        std::move(done));
+}
+
+void Supervisor::drain(std::string_view target, Done done) {
+  const auto found = worker(target);
+  if (!found) return done(found.error());
+  const auto id = found->worker;
+  found->runner->order([id](core::Service& s, core::Time now, core::Effects& out) { return s.drain(id, now, out); },
+                       std::move(done));
+}
+
+void Supervisor::kill(std::string_view target, Done done) {
+  const auto found = worker(target);
+  if (!found) return done(found.error());
+  const auto id = found->worker;
+  found->runner->order([id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); },
+                       std::move(done));
+}
+
+void Supervisor::send(std::string_view target, std::string_view json, Done done) {
+  if (const auto runner = service(target)) return done((*runner)->send(0, json));
+  const auto found = worker(target);
+  if (!found) return done(found.error());
+  done(found->runner->send(found->worker, json));
+}
+
+void Supervisor::failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) {
+  store_.list(filter, std::move(reply));
+}
+
+void Supervisor::failure(std::string_view id, Reply<std::string> reply) { store_.show(std::string(id), std::move(reply)); }
+
+void Supervisor::clear_failures(std::string_view service, Reply<std::uint64_t> reply) {
+  store_.clear(std::string(service), std::move(reply));
+}
+
+core::DaemonStatus Supervisor::status() {
+  core::DaemonStatus status;
+  status.version = REFORK_VERSION;
+  status.pid = ::getpid();
+  status.started_ms = started_ms_;
+  status.rss_bytes = os::rss_bytes(::getpid());
+  status.config = setup_.config_name;
+  status.store = store_.status();
+  for (const auto& runner : services_) status.services.push_back(runner->status());
+  return status;
+}
+
+}  // namespace refork::supervisor

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/operations.h"
+#include "core/service_config.h"
+#include "os/notify.h"
+#include "store/store.h"
+#include "supervisor/failures.h"
+#include "supervisor/loop.h"
+#include "supervisor/orphans.h"
+#include "supervisor/service_runner.h"
+
+namespace refork::supervisor {
+
+// All services of a reforkd, and what operators ask of them.
+class Supervisor : public core::Operations {
+ public:
+  struct Setup {
+    core::DaemonConfig config;
+    std::string config_name;         // file, or "command line"
+    std::string recorder_directory;  // empty: recorders in memory only
+  };
+  Supervisor(Loop& loop, store::Store& store, Setup setup);
+
+  // Finds what an earlier reforkd left, opens all listeners and checks all commands; nothing is started if one of them fails.
+  base::Result<void> prepare();
+  void publish_to(core::Publisher* publisher) { publisher_ = publisher; }
+  void run(std::function<void()> up);         // starts everything; `up` once each service is up or has failed to be
+  void shut_down(std::function<void()> done);  // drains everything; called again: kills
+  void close();                               // removes what was created
+
+  core::DaemonStatus status() override;
+  void start(std::string_view service, Done done) override;
+  void stop(std::string_view service, Done done) override;
+  void restart(std::string_view service, Done done) override;
+  void reload(std::string_view service, Done done) override;
+  void scale(std::string_view service, std::uint32_t workers, Done done) override;
+  void drain(std::string_view target, Done done) override;
+  void kill(std::string_view target, Done done) override;
+  void send(std::string_view target, std::string_view json, Done done) override;
+  void failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) override;
+  void failure(std::string_view id, Reply<std::string> reply) override;
+  void clear_failures(std::string_view service, Reply<std::uint64_t> reply) override;
+
+ private:
+  struct Target {
+    ServiceRunner* runner = nullptr;
+    core::WorkerId worker = 0;
+  };
+  base::Result<ServiceRunner*> service(std::string_view name);
+  base::Result<Target> worker(std::string_view target);
+  void order(std::string_view service, const ServiceRunner::Order& order, Done done);
+  void announce(core::Event event);
+  core::WorkerId next_worker();
+
+  Loop& loop_;
+  store::Store& store_;
+  Setup setup_;
+  std::uint64_t started_ms_;
+  core::Publisher* publisher_ = nullptr;
+  Failures failures_;
+  std::optional<os::NotifySocket> notify_;
+  Loop::Source notify_source_, store_source_;
+  Shared shared_;
+  Orphans orphans_;
+  std::vector<std::unique_ptr<ServiceRunner>> services_;
+  core::WorkerId last_worker_ = 0, reserved_worker_ = 0;
+  std::uint64_t last_event_ = 0;
+  std::mt19937_64 random_;
+  bool shutting_down_ = false;
+};
+
+}  // namespace refork::supervisor
