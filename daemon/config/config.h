@@ -11,11 +11,11 @@ namespace refork::config {
 
 // One mistake of the user's: where it is, and what was expected.
 struct Problem {
-  std::string file;         // or the option's name, on the command line
+  std::string file;                  // or the option's name, on the command line
   std::size_t line = 0, column = 0;  // from 1; 0: does not apply
-  std::string path;         // "services.web.workers"
-  std::string what;         // "expected a whole number from 1 to 1024, found \"four\""
-  std::string text() const;  // FILE:LINE:COLUMN: PATH: what
+  std::string path;                  // "services.web.workers"
+  std::string what;                  // "expected a whole number from 1 to 1024, found \"four\""
+  std::string text() const;          // FILE:LINE:COLUMN: PATH: what
 };
 
 struct Outcome {
@@ -24,12 +24,17 @@ struct Outcome {
   bool ok() const { return problems.empty(); }
 };
 
+// A file larger than this is refused.
+inline constexpr std::size_t max_file_size = 1 << 20;
+
 // Pure: `file` is only named in problems.
 Outcome parse(std::string_view text, const std::string& file);
 Outcome load(const std::string& file);
 
-// `reforkd run`: options NAME -> VALUE as given ("workers" -> "4", "restart-backoff" -> "100ms,30s"), `listen`
-// possibly many times. The names are those of option_names(), generated from the same schema.
+// `reforkd run`: options NAME -> VALUE as given ("workers" -> "4", "restart-backoff" -> "100ms,30s"),
+// `listen` possibly many times. The names are those of option_names(), generated from the same schema;
+// "start_timeout", the key's own spelling, is taken for "start-timeout". A problem's `file` is the option
+// ("--workers").
 struct Option {
   std::string name, value;
 };
