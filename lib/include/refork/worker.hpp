@@ -63,13 +63,17 @@ class REFORK_API Hold {
   bool held_ = false;
 };
 
-// This process as a worker of reforkd; one a process, made in main() before other threads start (it blocks SIGTERM
-// for them, and takes REFORK_CHANNEL, REFORK_RECORDER and LISTEN_* out of the environment, so that nothing this process
-// starts takes itself for a worker).
+// This process as a worker of reforkd; one a process, made in main() before other threads start: it takes
+// REFORK_CHANNEL, REFORK_RECORDER and LISTEN_* out of the environment, so that nothing this process starts takes itself
+// for a worker. A child forked without exec is none either: there all of this does nothing.
+//
+// It handles SIGTERM (by a handler with SA_RESTART, from the constructor to the destructor) and, while draining,
+// SIGRTMAX-2, the deadline's kernel timer; leave both to it, or call drain() from your own handling of SIGTERM.
 //
 // All members may be called from any thread. Callbacks run on the worker's control thread or, for on_pause, on the
-// thread whose error caused it; in Drive::fd mode, all but on_pause run inside process(). They are never run
-// concurrently with each other, must not block, and must not throw.
+// thread whose error caused it (on the control thread if another callback was under way); in Drive::fd mode, all but
+// on_pause run inside process(). They are never run concurrently with each other, must not block, and must not throw.
+// on_pause and on_resume alternate; after on_drain neither comes.
 //
 // Without reforkd the same program works alone: see Standalone.
 class REFORK_API Worker {
@@ -117,7 +121,9 @@ class REFORK_API Worker {
   Request begin(std::string_view label, const Domain& domain);
   Hold hold();
 
-  // Stop accepting for now; accept again; stop for good. Set before ready().
+  // Stop accepting for now; accept again; stop for good. Set before ready(). A worker that serves on after an error
+  // (a storm) is not paused again by its next one. An on_drain that only posts to the application's loop keeps a
+  // hold() until that has run: with nothing in flight the process ends as soon as on_drain has returned.
   void on_pause(std::function<void()> callback);
   void on_resume(std::function<void()> callback);
   void on_drain(std::function<void(const Drain&)> callback);
@@ -130,22 +136,24 @@ class REFORK_API Worker {
   void crossed() noexcept;
 
   // Records a failure, stops accepting and asks reforkd for a replacement, as a captured error in a domain does by
-  // itself. Fills failure.id. Never throws, never waits.
+  // itself. Fills failure.id. Never throws, never waits. With no verdict for 1 s, it accepts again.
   void fail(Failure& failure, Then then = Then::drain) noexcept;
 
   // Asks for the drain of this worker, without an error.
   void drain(DrainReason reason = DrainReason::operator_);
 
   // Says that the process ends now, and returns the exit code for main(): `return worker.finish();`. A clean end
-  // if nothing is left in flight.
+  // if nothing is left in flight. No callback runs any more once it has returned (unless it was called from one), and the
+  // deadline is no longer enforced here. Idempotent; the destructor does the same.
   int finish() noexcept;
 
-  // Application messages: `json` is one JSON value of at most 60 KiB. Returns false where there is no primary (any more)
-  // or its queue is full. Messages that arrive before on_message is set are kept for it.
+  // Application messages: `json` is one JSON value of at most 60 KiB. Returns false if it is none, where there is no
+  // primary (any more), or if its queue is full. Messages that arrive before on_message is set are kept for it, up to 1024
+  // or 1 MiB; those after them are dropped.
   bool send(std::string_view json);
   void on_message(std::function<void(std::string_view json)> callback);
 
-  // Drive::fd only: poll for reading, then call process(). fd() never changes.
+  // Drive::fd only: poll for reading, then call process(), which never blocks. fd() never changes.
   int fd() const noexcept;
   void process();
 

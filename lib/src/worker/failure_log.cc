@@ -1,0 +1,102 @@
+// From a captured failure to a line that survives the process. The only one to write records.
+
+#include "worker/failure_log.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+
+#include "worker/failure_record.h"
+#include "worker/standalone.h"
+
+namespace refork::worker {
+namespace {
+
+std::uint64_t from_hex(const std::string& text) noexcept {
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  return value;
+}
+
+// Failures that the worker's author judged differently are not the same failure.
+std::uint64_t sameness(const proto::FailureRecord& record) noexcept {
+  return from_hex(record.fingerprint) ^ static_cast<std::uint64_t>(record.then);
+}
+
+}  // namespace
+
+proto::FailureRecord FailureLog::complete(const Failure& failure, Then then, std::uint64_t request) const {
+  auto record = make_record(failure, then);
+  recorder::Writer::RequestInfo info{};
+  if (request != 0 && writer_.describe(request, info))
+    record.request = proto::RequestRef{info.label, info.age_ms};
+  record.in_flight_at_failure = writer_.in_flight();
+  return record;
+}
+
+bool FailureLog::counted(proto::FailureRecord& record) {
+  const std::lock_guard lock(mutex_);
+  if (record.revision > 1) return aggregator_.amend(record);
+  return !aggregator_.admit(sameness(record), record, Aggregator::Clock::now());
+}
+
+void FailureLog::put_down(const proto::FailureRecord& record) {
+  if (to_ == To::standard_error)
+    write_line(proto::encode(record));
+  else
+    writer_.record(proto::encode(record), from_hex(record.fingerprint));
+}
+
+std::optional<proto::FailureNote> FailureLog::put_down_minimal(Failure& failure, Then then) noexcept {
+  MinimalRecord record;
+  make_minimal_record(record, failure);
+  if (to_ == To::standard_error)
+    write_line({record.json, record.length});
+  else
+    writer_.record({record.json, record.length}, fingerprint(failure.type, {}));
+  try {
+    failure.id = record.id;
+    return proto::FailureNote{record.id, then};
+  } catch (...) {
+    return std::nullopt;  // reforkd finds the record at the worker's end
+  }
+}
+
+std::optional<proto::FailureNote> FailureLog::record(Failure& failure, Then then,
+                                                     std::uint64_t request) noexcept {
+  try {
+    auto record = complete(failure, then, request);
+    const bool only_counted = counted(record);
+    failure.id = record.id;
+    if (only_counted) return std::nullopt;
+    put_down(record);
+    return proto::FailureNote{record.id, then};
+  } catch (...) {
+    return put_down_minimal(failure, then);
+  }
+}
+
+std::vector<proto::FailureNote> FailureLog::flush(Aggregator::Clock::time_point now) noexcept {
+  std::vector<proto::FailureNote> notes;
+  try {
+    std::vector<proto::FailureRecord> records;
+    {
+      const std::lock_guard lock(mutex_);
+      records = aggregator_.flush(now);
+    }
+    for (const auto& record : records) {
+      put_down(record);
+      notes.push_back({record.id, record.then});
+    }
+  } catch (...) {  // no memory: what was counted here is lost, what was recorded is not
+  }
+  return notes;
+}
+
+std::optional<Aggregator::Clock::time_point> FailureLog::flush_due() const noexcept {
+  const std::lock_guard lock(mutex_);
+  return aggregator_.due();
+}
+
+}  // namespace refork::worker
