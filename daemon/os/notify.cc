@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstring>

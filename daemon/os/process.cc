@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,12 +95,13 @@ void reap_strangers(const std::vector<pid_t>& known) {
 }
 
 base::Result<base::UniqueFd> open_pidfd(pid_t pid) {
-  base::UniqueFd fd(::pidfd_open(pid, 0));
+  // As a system call: the library's <sys/pidfd.h> cannot be linked from C++ everywhere.
+  base::UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!fd) return base::errno_error("pidfd of process " + std::to_string(pid));
   return fd;
 }
 
-void signal_process(int pidfd, int signal) { ::pidfd_send_signal(pidfd, signal, nullptr, 0); }
+void signal_process(int pidfd, int signal) { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
 
 void signal_group(pid_t pgid, int signal) {
   if (pgid > 1) ::killpg(pgid, signal);  // 0 would be our own group, 1 the system's

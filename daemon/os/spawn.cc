@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,6 +19,7 @@
 #include <utility>
 
 #include "base/enum_names.h"
+#include "os/process.h"
 
 namespace refork::os {
 enum class SpawnStep {
@@ -274,13 +274,13 @@ base::Result<Spawned> spawn(const SpawnPlan& plan) {
   child.pid = fork_quietly();
   if (child.pid == 0) run_child(prepared, report.get());
   if (child.pid < 0) return base::errno_error("fork");
-  child.pidfd.reset(::pidfd_open(child.pid, 0));
-  if (!child.pidfd) {
-    const base::Error error = base::errno_error("pidfd_open");
+  auto pidfd = open_pidfd(child.pid);
+  if (!pidfd) {
     ::kill(child.pid, SIGKILL);
     ::waitpid(child.pid, nullptr, 0);
-    return error;
+    return pidfd.error();
   }
+  child.pidfd = *std::move(pidfd);
   // The child does the same; whoever comes first. After its exec this one fails, and is not needed.
   ::setpgid(child.pid, child.pid);
   return child;
