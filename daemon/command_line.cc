@@ -1,4 +1,5 @@
-// reforkd --config FILE, and reforkd run [OPTION...] -- COMMAND [ARG...]: every key of a service is an option, by the schema.
+// reforkd --config FILE, and reforkd run [OPTION...] -- COMMAND [ARG...]: every key of a service is an
+// option, by the schema.
 #include "command_line.h"
 
 #include <CLI/CLI.hpp>
@@ -28,7 +29,8 @@ struct RunOptions {
   void add_to(CLI::App& run) {
     run.add_option("--name", name, "name of the service")->capture_default_str()->type_name("NAME");
     for (const auto& option : config::option_names()) {
-      auto* added = run.add_option("--" + option.name, values[option.name], option.help)->type_name(option.value);
+      auto* added =
+          run.add_option("--" + option.name, values[option.name], option.help)->type_name(option.value);
       added->expected(1)->allow_extra_args(false);
       if (option.repeats)
         added->take_all();
@@ -59,8 +61,12 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   app.add_option("--config", file, "run the services of this file")->type_name("FILE");
   auto* run = app.add_subcommand("run", "run one service, described by options");
   for (auto* place : {&app, run}) {
-    place->add_option("--control", line.control, "socket for reforkctl")->capture_default_str()->type_name("SOCKET");
-    place->add_option("--state-dir", line.state_dir, "where failures are kept")->capture_default_str()->type_name("DIR");
+    place->add_option("--control", line.control, "socket for reforkctl")
+        ->capture_default_str()
+        ->type_name("SOCKET");
+    place->add_option("--state-dir", line.state_dir, "where failures are kept")
+        ->capture_default_str()
+        ->type_name("DIR");
   }
   run_options.add_to(*run);
   run->footer(examples);

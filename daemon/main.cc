@@ -30,8 +30,8 @@ struct Places {
   base::UniqueFd control_lock, state_lock;
 };
 
-// A state directory that cannot be written now (full, read-only) is no reason not to supervise; one that cannot be used is
-// a mistake.
+// A state directory that cannot be written now (full, read-only) is no reason not to supervise; one that
+// cannot be used is a mistake.
 Result<void> make_state_directory(const std::string& path) {
   const auto made = os::make_directory(path, 0700);
   if (made || made.error().code == EROFS || made.error().code == ENOSPC) return {};
@@ -55,7 +55,8 @@ Result<Places> take_places(const CommandLine& line) {
   }
   auto held = os::lock_instance(*recorders + "/state");
   if (!held)
-    return base::Error{held.error().code, held.error().what + " (with the state directory " + line.state_dir + ")"};
+    return base::Error{held.error().code,
+                       held.error().what + " (with the state directory " + line.state_dir + ")"};
   places.state_lock = std::move(*held);
   places.recorder_directory = std::move(*recorders);
   return places;
@@ -81,8 +82,8 @@ int run(CommandLine line) {
 
   supervisor::Loop loop;
   const auto store = store::Store::open(line.state_dir, line.config.config.store);
-  supervisor::Supervisor supervisor(loop, *store,
-                                    {std::move(line.config.config), line.config_name, places->recorder_directory});
+  supervisor::Supervisor supervisor(
+      loop, *store, {std::move(line.config.config), line.config_name, places->recorder_directory});
   if (auto prepared = supervisor.prepare(); !prepared) {
     supervisor.close();
     store->close();
@@ -123,7 +124,8 @@ int main(int argc, char** argv) {
     int exit_code = 0;
     auto line = refork::parse_command_line(argc, argv, exit_code);
     if (!line) return exit_code;
-    for (const auto& problem : line->config.problems) std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());
+    for (const auto& problem : line->config.problems)
+      std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());
     if (!line->config.ok()) return 2;
     return refork::run(std::move(*line));
   } catch (const std::exception& error) {

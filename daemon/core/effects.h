@@ -42,13 +42,14 @@ struct Kill {  // SIGKILL to its group
 struct CloseChannel {
   WorkerId worker;
 };
-// A failure that only reforkd can see; the record is made by the supervisor from what the flight recorder holds.
+// A failure that only reforkd can see; the record is made by the supervisor from what the flight recorder
+// holds.
 struct Report {
   WorkerId worker;
   Kind kind;
   std::string message;
 };
-struct Announce {  // an event for the log, the bus and `reforkctl events`
+struct Announce {   // an event for the log, the bus and `reforkctl events`
   WorkerId worker;  // 0: the service itself
   std::uint32_t slot;
   std::string type;
@@ -73,7 +74,8 @@ struct Ended {
   bool core = false;
 };
 
-using Effect = std::variant<Spawn, GiveVerdict, OrderDrain, Terminate, Kill, CloseChannel, Report, Announce, JobDone, Ended>;
+using Effect = std::variant<Spawn, GiveVerdict, OrderDrain, Terminate, Kill, CloseChannel, Report, Announce,
+                            JobDone, Ended>;
 using Effects = std::vector<Effect>;
 
 }  // namespace refork::core

@@ -13,7 +13,8 @@ using Millis = std::chrono::milliseconds;
 // A token bucket: `capacity` tokens, refilled evenly over `window`. Full at first.
 class TokenBucket {
  public:
-  TokenBucket(std::uint32_t capacity, Millis window) : capacity_(capacity), window_(window), tokens_(capacity) {}
+  TokenBucket(std::uint32_t capacity, Millis window)
+      : capacity_(capacity), window_(window), tokens_(capacity) {}
 
   bool take(Time now) {
     refill(now);
@@ -49,8 +50,8 @@ class TokenBucket {
   std::optional<Time> last_;
 };
 
-// Exponential backoff with jitter: attempt 1 waits about `min`, each further one twice as long, `max` at most.
-// `random` is uniform in [0, 1): the wait is between three quarters and all of the nominal one.
+// Exponential backoff with jitter: attempt 1 waits about `min`, each further one twice as long, `max` at
+// most. `random` is uniform in [0, 1): the wait is between three quarters and all of the nominal one.
 inline Millis backoff_delay(std::uint32_t attempt, Millis min, Millis max, double random) {
   Millis delay = min;
   for (std::uint32_t i = 1; i < attempt && delay < max; ++i) delay *= 2;

@@ -11,7 +11,8 @@
 // What is kept of failures and ends, as plain values between the supervisor, the store and the bus.
 namespace refork::core {
 
-// A failure to be stored; `record` is the JSON of proto::FailureRecord, the other fields repeat what is searched by.
+// A failure to be stored; `record` is the JSON of proto::FailureRecord, the other fields repeat what is
+// searched by.
 struct FailureRow {
   std::string id;
   std::uint32_t revision = 1;
@@ -36,7 +37,8 @@ struct EndRow {
   std::uint64_t lived_ms = 0;
   std::string requested;  // error | operator | reload | recycle | stop, or empty: nobody asked
   std::string outcome;    // clean | deadline | died: of the drain, empty where there was none
-  std::string cause;      // drained | exit | signal | boot | deadline | killed | lost (ended while no reforkd watched)
+  std::string
+      cause;  // drained | exit | signal | boot | deadline | killed | lost (ended while no reforkd watched)
   std::optional<int> code, signal;
   bool core = false;
   std::uint64_t served = 0, completed = 0, crossed = 0;
@@ -46,10 +48,10 @@ struct EndRow {
 };
 
 struct FailureFilter {
-  std::string service;                   // empty: all
-  std::string kind;                      // empty: all
-  std::optional<std::uint64_t> since_ms; // Unix time
-  std::uint32_t limit = 50;              // newest first
+  std::string service;                    // empty: all
+  std::string kind;                       // empty: all
+  std::optional<std::uint64_t> since_ms;  // Unix time
+  std::uint32_t limit = 50;               // newest first
 };
 
 }  // namespace refork::core

@@ -1,5 +1,6 @@
-// The one place that says what the end of a process means: which row it gets, whether it is a failure, and the sentence for
-// people. Exit status is what the kernel said; all else is what reforkd had asked for before.
+// The one place that says what the end of a process means: which row it gets, whether it is a failure, and
+// the sentence for people. Exit status is what the kernel said; all else is what reforkd had asked for
+// before.
 #include "core/sentences.h"
 
 #include <csignal>
@@ -93,7 +94,9 @@ EndOfLife classify(const EndFacts& facts) {
   } else if (!booted(facts)) {
     how.ended.cause = "boot";
     how.report = Kind::boot;
-    how.sentence = worker.failed_boot ? worker.why : say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
+    how.sentence = worker.failed_boot
+                       ? worker.why
+                       : say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
   } else if (worker.drain_began) {
     classify_drained(facts, how);
   } else {

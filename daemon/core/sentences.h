@@ -24,7 +24,7 @@ struct EndFacts {
   const Exit& exit;
   Time now;
   bool linked;
-  bool by_exec;     // ready as soon as it ran
+  bool by_exec;  // ready as soon as it ran
 };
 
 EndOfLife classify(const EndFacts& facts);

@@ -1,5 +1,6 @@
-// A service's workers: what happens to them, and what is done about it. Every input ends in settle(), which brings slots,
-// waiting drains, a reload and jobs to where they belong; so no input needs to know what another one waits for.
+// A service's workers: what happens to them, and what is done about it. Every input ends in settle(), which
+// brings slots, waiting drains, a reload and jobs to where they belong; so no input needs to know what
+// another one waits for.
 #include "core/service.h"
 
 #include <algorithm>
@@ -13,7 +14,8 @@ Service::Service(ServiceConfig config, NextId next_id, Random random)
     : config_(std::move(config)),
       next_id_(std::move(next_id)),
       random_(std::move(random)),
-      budget_(config_.restart.budget ? config_.restart.budget : 10 * config_.workers, config_.restart.budget_window),
+      budget_(config_.restart.budget ? config_.restart.budget : 10 * config_.workers,
+              config_.restart.budget_window),
       slots_(config_.workers) {}
 
 Worker* Service::find(WorkerId worker) {
@@ -47,7 +49,8 @@ void Service::on_disconnect(WorkerId worker, bool deadline, Time now, Effects& o
 void Service::on_channel_closed(WorkerId worker, Time now, Effects& out) {
   Worker* w = find(worker);
   if (!w) return;
-  if (!w->announced_end && !leaving(w->state)) w->channel_lost = now;  // mostly its exit follows within microseconds
+  if (!w->announced_end && !leaving(w->state))
+    w->channel_lost = now;  // mostly its exit follows within microseconds
   settle(now, out);
 }
 
@@ -62,8 +65,10 @@ void Service::on_exit(WorkerId worker, const Exit& exit, Time now, Effects& out)
 void Service::tick(Time now, Effects& out) {
   std::vector<WorkerId> late, lost;
   for (const auto& [id, worker] : workers_) {
-    if (const auto at = due(worker); at && now >= *at) late.push_back(id);
-    else if (worker.channel_lost && now >= *worker.channel_lost + channel_grace) lost.push_back(id);
+    if (const auto at = due(worker); at && now >= *at)
+      late.push_back(id);
+    else if (worker.channel_lost && now >= *worker.channel_lost + channel_grace)
+      lost.push_back(id);
   }
   for (const auto id : late) happen(id, WorkerEvent::time_up, {}, now, out);
   for (const auto id : lost)
@@ -89,15 +94,20 @@ void Service::happen(WorkerId worker, WorkerEvent event, const Detail& detail, T
 void Service::perform(Act act, Worker& worker, const Detail& detail, Time now, Effects& out) {
   switch (act) {
     case Act::none:
-    case Act::end: return;
-    case Act::become_ready: return become_ready(worker, now, out);
-    case Act::judge: return judge(worker, detail.text, now, out);
+    case Act::end:
+      return;
+    case Act::become_ready:
+      return become_ready(worker, now, out);
+    case Act::judge:
+      return judge(worker, detail.text, now, out);
     case Act::repeat_verdict:
       worker.tainted = true;
-      out.push_back(GiveVerdict{worker.id, detail.text, proto::Verdict::drain,
-                                std::chrono::duration_cast<Millis>(std::max(*worker.deadline - now, Clock::duration::zero()))});
+      out.push_back(GiveVerdict{
+          worker.id, detail.text, proto::Verdict::drain,
+          std::chrono::duration_cast<Millis>(std::max(*worker.deadline - now, Clock::duration::zero()))});
       return;
-    case Act::follow_drain: return enter_draining(worker, detail.reason, now, out);
+    case Act::follow_drain:
+      return enter_draining(worker, detail.reason, now, out);
     case Act::order_drain:
       enter_draining(worker, detail.reason, now, out);
       return tell_to_drain(worker, now, out);
@@ -105,8 +115,10 @@ void Service::perform(Act act, Worker& worker, const Detail& detail, Time now, E
       enter_draining(worker, detail.reason, now, out);
       out.push_back(Terminate{worker.id});
       return;
-    case Act::expel: return expel(worker, detail.text, now, out);
-    case Act::kill: return kill_now(worker, now, out);
+    case Act::expel:
+      return expel(worker, detail.text, now, out);
+    case Act::kill:
+      return kill_now(worker, now, out);
   }
 }
 
@@ -229,7 +241,8 @@ void Service::settle(Time now, Effects& out) {
   settle_jobs(out);
 }
 
-void Service::announce(const Worker& worker, std::string type, std::string text, Effects& out, bool important) const {
+void Service::announce(const Worker& worker, std::string type, std::string text, Effects& out,
+                       bool important) const {
   out.push_back(Announce{worker.id, worker.slot, std::move(type), std::move(text), important});
 }
 

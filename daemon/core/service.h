@@ -31,37 +31,38 @@ struct Exit {
   std::string boot_error;  // it never ran: "exec /usr/bin/web: No such file or directory"
 };
 
-// One worker. `state` is where it is, `wanted_gone` and `requested` what is wanted, `why` the sentence for people.
+// One worker. `state` is where it is, `wanted_gone` and `requested` what is wanted, `why` the sentence for
+// people.
 struct Worker {
   WorkerId id = 0;
   std::uint32_t slot = 0;
   std::uint32_t generation = 1;
   WorkerState state = WorkerState::starting;
-  Time since;                             // it was started
+  Time since;  // it was started
   std::optional<Time> ready_at;
-  std::optional<Time> deadline;           // of the state it is in
+  std::optional<Time> deadline;  // of the state it is in
   std::optional<Time> drain_began;
-  std::optional<DrainReason> requested;   // why it drains; the first reason stays
-  std::optional<DrainReason> wanted_gone; // it serves, but is to be drained once that is possible
-  bool tainted = false;                   // has had an error
-  bool paid = false;                      // its drain has drawn on the budget
-  bool expelled = false;                  // no channel any more
-  bool announced_end = false;             // sent its last message
+  std::optional<DrainReason> requested;    // why it drains; the first reason stays
+  std::optional<DrainReason> wanted_gone;  // it serves, but is to be drained once that is possible
+  bool tainted = false;                    // has had an error
+  bool paid = false;                       // its drain has drawn on the budget
+  bool expelled = false;                   // no channel any more
+  bool announced_end = false;              // sent its last message
   bool hit_deadline = false;
   bool killed_by_order = false;
-  bool failed_boot = false;               // its start was given up
+  bool failed_boot = false;  // its start was given up
   std::optional<Time> channel_lost;
   std::string why;
 };
 
 // One of the places 0 .. N-1.
 struct Slot {
-  WorkerId current = 0;                // the newest worker in it; 0: none
-  std::uint32_t boot_failures = 0;     // in a row
-  std::optional<Time> next_start;      // in backoff
-  std::string why;                     // the last boot failure
+  WorkerId current = 0;             // the newest worker in it; 0: none
+  std::uint32_t boot_failures = 0;  // in a row
+  std::optional<Time> next_start;   // in backoff
+  std::string why;                  // the last boot failure
   bool given_up = false;
-  bool served = false;                 // had a worker before: the next one is a replacement
+  bool served = false;  // had a worker before: the next one is a replacement
 };
 
 // One service: its slots, its workers, and all policy. Pure: time comes in, actions go out as values.
@@ -105,7 +106,13 @@ class Service {
   bool wanted() const { return wanted_; }
 
  private:
-  enum class JobKind { start, stop, reload, scale, end_of_worker };
+  enum class JobKind {
+    start,
+    stop,
+    reload,
+    scale,
+    end_of_worker
+  };
   struct Job {
     JobId id;
     JobKind kind;
@@ -123,7 +130,7 @@ class Service {
   // service.cc: the acts of the table
   // What an event brings along, as far as its act needs it.
   struct Detail {
-    std::string text{};                    // failure id, or why
+    std::string text{};  // failure id, or why
     std::optional<DrainReason> reason{};
     const Exit* exit = nullptr;
   };
@@ -161,21 +168,22 @@ class Service {
   void settle_jobs(Effects& out);
   std::optional<base::Result<void>> outcome(const Job& job) const;
 
-  void announce(const Worker& worker, std::string type, std::string text, Effects& out, bool important = false) const;
+  void announce(const Worker& worker, std::string type, std::string text, Effects& out,
+                bool important = false) const;
 
   ServiceConfig config_;
   NextId next_id_;
   Random random_;
   TokenBucket budget_;
-  bool wanted_ = false;       // it is to run
-  bool started_once_ = false; // all slots have been ready since start()
+  bool wanted_ = false;        // it is to run
+  bool started_once_ = false;  // all slots have been ready since start()
   std::uint32_t generation_ = 1;
   std::uint64_t replacements_ = 0;
   std::vector<Slot> slots_;
   std::map<WorkerId, Worker> workers_;
   std::optional<Reload> reload_;
   std::string last_reload_error_;
-  bool stormy_ = false;       // the budget was empty when a drain asked for it ...
+  bool stormy_ = false;             // the budget was empty when a drain asked for it ...
   std::optional<Time> next_token_;  // ... until then
   std::vector<Job> jobs_;
   JobId last_job_ = 0;

@@ -13,12 +13,19 @@ namespace refork::core {
 
 using Millis = std::chrono::milliseconds;
 
-enum class ReadyBy { library, notify, exec };
-enum class RestartPolicy { always, never };
+enum class ReadyBy {
+  library,
+  notify,
+  exec
+};
+enum class RestartPolicy {
+  always,
+  never
+};
 
 struct Limit {
-  std::string name;                         // "nofile", as in setrlimit(2) without RLIMIT_, lower case
-  std::optional<std::uint64_t> value;       // nothing: unlimited
+  std::string name;                    // "nofile", as in setrlimit(2) without RLIMIT_, lower case
+  std::optional<std::uint64_t> value;  // nothing: unlimited
 };
 
 // One service, as its file or its command line describes it. Keys of refork.json have the members' names.
@@ -26,12 +33,12 @@ struct ServiceConfig {
   std::string name;
   std::vector<std::string> command;  // [0] is looked up in PATH if it has no slash
   std::uint32_t workers = 1;
-  std::uint32_t floor = 1;           // accepting workers under which a drain waits for its replacement
+  std::uint32_t floor = 1;  // accepting workers under which a drain waits for its replacement
   ReadyBy ready = ReadyBy::library;
-  std::vector<std::string> listen;   // "tcp://0.0.0.0:80", "tcp://[::]:80", "unix:/run/web.sock"
+  std::vector<std::string> listen;  // "tcp://0.0.0.0:80", "tcp://[::]:80", "unix:/run/web.sock"
   bool nonblocking = true;
-  std::string user;                  // empty: the daemon's own
-  std::string directory;             // empty: the daemon's own
+  std::string user;       // empty: the daemon's own
+  std::string directory;  // empty: the daemon's own
   std::map<std::string, std::string> environment;
   std::vector<Limit> limits;
   Millis start_timeout{10000};
@@ -39,21 +46,21 @@ struct ServiceConfig {
   Millis lame_duck{1000};
   struct Restart {
     RestartPolicy policy = RestartPolicy::always;
-    Millis backoff_min{100}, backoff_max{30000};     // boot failures only
-    std::uint32_t budget = 0;                        // voluntary drains ...; 0: 10 x workers
-    Millis budget_window{10000};                     // ... in this time
-    std::optional<std::uint32_t> give_up;            // boot failures in a row; nothing: never
+    Millis backoff_min{100}, backoff_max{30000};  // boot failures only
+    std::uint32_t budget = 0;                     // voluntary drains ...; 0: 10 x workers
+    Millis budget_window{10000};                  // ... in this time
+    std::optional<std::uint32_t> give_up;         // boot failures in a row; nothing: never
     bool operator==(const Restart&) const = default;
   } restart;
   struct Reload {
-    Millis probation{2000};   // how long a new generation must live before the old one drains
+    Millis probation{2000};  // how long a new generation must live before the old one drains
     bool operator==(const Reload&) const = default;
   } reload;
-  std::string log = "inherit";       // inherit | file:PATH | null
+  std::string log = "inherit";  // inherit | file:PATH | null
 };
 
 struct StoreConfig {
-  std::uint64_t max_failures = 10000;             // the oldest beyond this many are removed
+  std::uint64_t max_failures = 10000;  // the oldest beyond this many are removed
   std::chrono::hours max_age{24 * 30};
 };
 

@@ -1,5 +1,5 @@
-// What operators ask of a service: start, stop, reload, scale, drain and kill, each a job that ends when what was asked is
-// true, or cannot become true.
+// What operators ask of a service: start, stop, reload, scale, drain and kill, each a job that ends when what
+// was asked is true, or cannot become true.
 #include <algorithm>
 #include <cerrno>
 
@@ -69,7 +69,8 @@ Result<JobId> Service::reload(Time now, Effects& out) {
 Result<JobId> Service::scale(std::uint32_t workers, Time now, Effects& out) {
   if (workers == 0) return Error{EINVAL, "a service has at least one worker: stop it instead"};
   if (workers > max_workers)
-    return Error{EINVAL, "at most " + std::to_string(max_workers) + " workers, not " + std::to_string(workers)};
+    return Error{EINVAL,
+                 "at most " + std::to_string(max_workers) + " workers, not " + std::to_string(workers)};
   if (reload_) return Error{EBUSY, "a reload of " + config_.name + " is under way"};
   config_.workers = workers;
   slots_.resize(workers);
@@ -113,8 +114,8 @@ void Service::replace_all(const std::string& why, Time now, Effects& out) {
   }
 }
 
-// ---- reload: the first of the new generation goes through a probation; then slot by slot, the new one ready before the
-// old one drains.
+// ---- reload: the first of the new generation goes through a probation; then slot by slot, the new one ready
+// before the old one drains.
 
 void Service::settle_reload(Time now, Effects& out) {
   while (reload_ && wanted_) {
@@ -131,7 +132,8 @@ void Service::settle_reload(Time now, Effects& out) {
     }
     const Worker* candidate = find(reload.candidate);
     if (!candidate || !accepts(candidate->state)) return;
-    if (reload.next_slot == 0 && !reload.probation_ends) reload.probation_ends = now + config_.reload.probation;
+    if (reload.next_slot == 0 && !reload.probation_ends)
+      reload.probation_ends = now + config_.reload.probation;
     if (reload.probation_ends && now < *reload.probation_ends) return;
     reload.probation_ends.reset();
     generation_ = reload.generation;
@@ -155,7 +157,7 @@ void Service::end_reload(Result<void> result, Effects& out) {
     const Worker* old = find(reload_->old);
     Slot& slot = slots_[reload_->next_slot];
     if (old && !leaving(old->state) && slot.current == reload_->candidate) slot.current = old->id;
-    if (Worker* candidate = find(reload_->candidate); candidate && !leaving(candidate->state))
+    if (Worker* candidate = find(reload_->candidate); candidate && !candidate->wanted_gone)
       candidate->wanted_gone = DrainReason::reload;
   }
   reload_.reset();
@@ -168,7 +170,8 @@ void Service::end_reload(Result<void> result, Effects& out) {
 
 std::optional<Result<void>> Service::outcome(const Job& job) const {
   switch (job.kind) {
-    case JobKind::reload: return std::nullopt;  // end_reload()
+    case JobKind::reload:
+      return std::nullopt;  // end_reload()
     case JobKind::end_of_worker:
       if (workers_.contains(job.worker)) return std::nullopt;
       return Result<void>{};
@@ -176,7 +179,8 @@ std::optional<Result<void>> Service::outcome(const Job& job) const {
       if (!workers_.empty()) return std::nullopt;
       return Result<void>{};
     case JobKind::start:
-    case JobKind::scale: break;
+    case JobKind::scale:
+      break;
   }
   std::size_t serving = 0;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -215,9 +219,12 @@ ServiceState Service::state() const {
 }
 
 std::string Service::why() const {
-  if (stormy_) return "storm: more errors than the restart budget allows; tainted workers serve on and are replaced slowly";
+  if (stormy_)
+    return "storm: more errors than the restart budget allows; tainted workers serve on and are replaced "
+           "slowly";
   for (std::size_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].current == 0 && !slots_[i].why.empty()) return "slot " + std::to_string(i) + ": " + slots_[i].why;
+    if (slots_[i].current == 0 && !slots_[i].why.empty())
+      return "slot " + std::to_string(i) + ": " + slots_[i].why;
   return last_reload_error_;
 }
 

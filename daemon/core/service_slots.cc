@@ -57,7 +57,8 @@ void Service::note_boot_failure(const Worker& worker, const std::string& why, Ti
   slot.why = why;
   if (config_.restart.give_up && slot.boot_failures >= *config_.restart.give_up) {
     slot.given_up = true;
-    announce(worker, "service-state", "given up after " + std::to_string(slot.boot_failures) + " failed starts", out, true);
+    announce(worker, "service-state",
+             "given up after " + std::to_string(slot.boot_failures) + " failed starts", out, true);
     return;
   }
   const Millis delay =
@@ -67,8 +68,8 @@ void Service::note_boot_failure(const Worker& worker, const std::string& why, Ti
 }
 
 std::size_t Service::accepting() const {
-  return static_cast<std::size_t>(
-      std::count_if(workers_.begin(), workers_.end(), [](const auto& entry) { return accepts(entry.second.state); }));
+  return static_cast<std::size_t>(std::count_if(
+      workers_.begin(), workers_.end(), [](const auto& entry) { return accepts(entry.second.state); }));
 }
 
 std::size_t Service::draining_after_errors() const {
@@ -85,8 +86,8 @@ void Service::want_gone(Worker& worker, DrainReason reason, Time now, Effects& o
   happen(worker.id, WorkerEvent::drain_ordered, {.reason = worker.wanted_gone}, now, out);
 }
 
-// Whether a worker that is wanted gone may drain now. Errors draw on the budget, so that a client who repeats a poison request
-// cannot take the service down; and the floor is kept by starting the replacement first.
+// Whether a worker that is wanted gone may drain now. Errors draw on the budget, so that a client who repeats
+// a poison request cannot take the service down; and the floor is kept by starting the replacement first.
 bool Service::may_drain(Worker& worker, Time now, Effects& out) {
   if (worker.wanted_gone == DrainReason::error && !worker.paid) {
     if (draining_after_errors() >= config_.workers) {

@@ -11,41 +11,49 @@
 // What the operator sees, as plain values: made by the supervisor, published by the bus.
 namespace refork::core {
 
-enum class ServiceState { starting, running, degraded, storm, reloading, stopping, stopped };
+enum class ServiceState {
+  starting,
+  running,
+  degraded,
+  storm,
+  reloading,
+  stopping,
+  stopped
+};
 
 struct WorkerStatus {
-  std::uint64_t id = 0;               // 0: a slot without a worker (state `backoff`)
+  std::uint64_t id = 0;  // 0: a slot without a worker (state `backoff`)
   std::uint32_t slot = 0;
   std::int32_t pid = 0;
-  std::string state;                  // a proto::WorkerState, or "backoff"
+  std::string state;  // a proto::WorkerState, or "backoff"
   std::uint32_t generation = 1;
   std::uint64_t in_flight = 0, served = 0;
   bool tainted = false;
-  std::uint64_t started_ms = 0;       // Unix time
+  std::uint64_t started_ms = 0;  // Unix time
   std::uint64_t rss_bytes = 0;
-  std::uint64_t deadline_ms = 0;      // Unix time at which a draining worker is killed; 0: not draining
-  std::uint64_t next_start_ms = 0;    // Unix time of the next attempt of a slot in backoff
-  std::string why;                    // one line: why it is in this state
+  std::uint64_t deadline_ms = 0;    // Unix time at which a draining worker is killed; 0: not draining
+  std::uint64_t next_start_ms = 0;  // Unix time of the next attempt of a slot in backoff
+  std::string why;                  // one line: why it is in this state
 };
 
 struct ServiceStatus {
   std::string name;
   ServiceState state = ServiceState::starting;
   std::uint32_t generation = 1;
-  std::uint32_t wanted = 0;           // workers wanted
-  std::uint64_t failures = 0;         // recorded since reforkd started
-  std::uint64_t restarts = 0;         // replacements started since reforkd started
+  std::uint32_t wanted = 0;    // workers wanted
+  std::uint64_t failures = 0;  // recorded since reforkd started
+  std::uint64_t restarts = 0;  // replacements started since reforkd started
   std::vector<std::string> listen;
   std::string why;                    // one line, empty when all is well
   std::vector<WorkerStatus> workers;  // by slot, then id; draining ones beside their replacement
 };
 
 struct StoreStatus {
-  std::string state = "ok";           // ok | degraded
-  std::string why;                    // empty, or what is wrong with it
+  std::string state = "ok";  // ok | degraded
+  std::string why;           // empty, or what is wrong with it
   std::string path;
-  std::uint64_t waiting = 0;          // rows kept in memory until they can be written
-  std::uint64_t dropped = 0;          // rows that could not be kept
+  std::uint64_t waiting = 0;  // rows kept in memory until they can be written
+  std::uint64_t dropped = 0;  // rows that could not be kept
 };
 
 struct DaemonStatus {
@@ -53,7 +61,7 @@ struct DaemonStatus {
   std::int32_t pid = 0;
   std::uint64_t started_ms = 0;
   std::uint64_t rss_bytes = 0;
-  std::string config;                 // file, or "command line"
+  std::string config;  // file, or "command line"
   StoreStatus store;
   std::vector<ServiceStatus> services;
 };
@@ -62,13 +70,13 @@ struct DaemonStatus {
 struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps
   std::uint64_t time_ms = 0;   // Unix time
-  std::string type;            // worker-started, worker-ready, worker-draining, worker-killed, worker-ended, failure,
-                               // service-state, listener-reopened, store-state, protocol
+  std::string type;  // worker-started, worker-ready, worker-draining, worker-killed, worker-ended, failure,
+                     // service-state, listener-reopened, store-state, protocol
   std::string service;
   std::optional<std::uint32_t> slot;
-  std::uint64_t worker = 0;    // 0: none
+  std::uint64_t worker = 0;  // 0: none
   std::int32_t pid = 0;
-  std::string text;            // one line for a person, without the fields above; no request data
+  std::string text;  // one line for a person, without the fields above; no request data
 };
 
 }  // namespace refork::core

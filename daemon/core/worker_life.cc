@@ -1,5 +1,5 @@
-// The table of a worker's life. It decides nothing that depends on other workers (verdicts, replacements, budgets):
-// that is service.cc, which performs the acts named here.
+// The table of a worker's life. It decides nothing that depends on other workers (verdicts, replacements,
+// budgets): that is service.cc, which performs the acts named here.
 #include "core/worker_life.h"
 
 namespace refork::core {
@@ -77,6 +77,8 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
 
 }  // namespace
 
-const Step& step(WorkerState state, WorkerEvent event) { return table[base::index(state)][base::index(event)]; }
+const Step& step(WorkerState state, WorkerEvent event) {
+  return table[base::index(state)][base::index(event)];
+}
 
 }  // namespace refork::core

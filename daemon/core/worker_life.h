@@ -5,7 +5,8 @@
 #include "base/enum_names.h"
 #include "proto/messages.h"
 
-// The life of one worker as a total table: where it is, and what happens, give where it goes and what is to be done.
+// The life of one worker as a total table: where it is, and what happens, give where it goes and what is to
+// be done.
 namespace refork::core {
 
 using proto::WorkerState;
@@ -47,16 +48,18 @@ const Step& step(WorkerState state, WorkerEvent event);
 // A worker that takes new connections in this state.
 constexpr bool accepts(WorkerState state) { return state == WorkerState::serving; }
 // A worker on its way out.
-constexpr bool leaving(WorkerState state) { return state == WorkerState::draining || state == WorkerState::killing; }
+constexpr bool leaving(WorkerState state) {
+  return state == WorkerState::draining || state == WorkerState::killing;
+}
 
 }  // namespace refork::core
 
 namespace refork::base {
 template <>
 struct EnumNames<core::WorkerEvent> {
-  static constexpr std::array<std::string_view, 9> names = {"ready",         "failure",      "drain_begun",
-                                                            "disconnect",    "drain_ordered", "kill_ordered",
-                                                            "protocol_broken", "time_up",     "exited"};
+  static constexpr std::array<std::string_view, 9> names = {
+      "ready",        "failure",         "drain_begun", "disconnect", "drain_ordered",
+      "kill_ordered", "protocol_broken", "time_up",     "exited"};
 };
 static_assert(index(core::WorkerEvent::exited) + 1 == enum_count<core::WorkerEvent>);
 }  // namespace refork::base

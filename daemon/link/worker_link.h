@@ -12,14 +12,16 @@ namespace refork::link {
 inline constexpr std::uint32_t message_burst = 10000;
 inline constexpr std::uint32_t messages_per_second = 5000;
 
-// reforkd's end of a worker's channel. The worker is not trusted: what is not legal in its state, before its hello, in that
-// direction or in that number is a Violation. Passive: the loop owns the time and the descriptor's readiness.
+// reforkd's end of a worker's channel. The worker is not trusted: what is not legal in its state, before its
+// hello, in that direction or in that number is a Violation. Passive: the loop owns the time and the
+// descriptor's readiness.
 class WorkerLink {
  public:
   explicit WorkerLink(proto::Channel channel);
 
   int fd() const noexcept { return channel_.fd(); }
-  using Received = std::variant<proto::Message, proto::Channel::Empty, proto::Channel::Closed, proto::Channel::Violation>;
+  using Received =
+      std::variant<proto::Message, proto::Channel::Empty, proto::Channel::Closed, proto::Channel::Violation>;
   Received receive(proto::WorkerState state, core::Time now);
   base::Result<void> send(const proto::Message& message) { return channel_.send(message); }
 

@@ -1,5 +1,5 @@
-// From flight recorder to store. The order matters: copy, store, and only then free, so that the death of either side
-// at any moment loses nothing; the store makes a record that arrives twice one.
+// From flight recorder to store. The order matters: copy, store, and only then free, so that the death of
+// either side at any moment loses nothing; the store makes a record that arrives twice one.
 #include "supervisor/failures.h"
 
 #include <chrono>
@@ -14,7 +14,8 @@ namespace {
 
 std::string own_id(std::uint64_t time_ms, core::WorkerId worker, std::uint64_t count) {
   char id[64];
-  std::snprintf(id, sizeof id, "%011" PRIx64 "-%08" PRIx64 "d%04" PRIx64, time_ms, worker & 0xffffffff, count & 0xffff);
+  std::snprintf(id, sizeof id, "%011" PRIx64 "-%08" PRIx64 "d%04" PRIx64, time_ms, worker & 0xffffffff,
+                count & 0xffff);
   return id;
 }
 
@@ -33,8 +34,8 @@ std::string plain_fingerprint(Kind kind, const std::string& service, const std::
   return text;
 }
 
-proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder, std::uint64_t served_before_drain,
-                          std::uint64_t& served) {
+proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder,
+                          std::uint64_t served_before_drain, std::uint64_t& served) {
   proto::Outcome outcome;
   outcome.requested = ended.requested;
   outcome.outcome = ended.outcome;
@@ -45,7 +46,8 @@ proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder
   if (const auto counters = recorder.reader().counters()) {
     served = counters->served;
     outcome.crossed = counters->crossed;
-    if (!ended.outcome.empty() && served > served_before_drain) outcome.completed = served - served_before_drain;
+    if (!ended.outcome.empty() && served > served_before_drain)
+      outcome.completed = served - served_before_drain;
   }
   if (auto cut = recorder.reader().in_flight())
     for (auto& request : *cut) outcome.cut.push_back({std::move(request.label), request.age_ms});
@@ -85,7 +87,9 @@ std::size_t Failures::collect(const Subject& subject, const std::shared_ptr<Reco
   std::size_t fresh = 0;
   for (auto& found : recorder->take()) {
     auto record = proto::decode_record(found.json);
-    const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] { recorder->stored(found); };
+    const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
+      recorder->stored(found);
+    };
     if (!record) {
       log::warning(subject.service + " worker " + std::to_string(subject.worker) +
                    ": a record in its flight recorder is not one: " + record.error().what);
@@ -97,7 +101,8 @@ std::size_t Failures::collect(const Subject& subject, const std::shared_ptr<Reco
   return fresh;
 }
 
-void Failures::report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight) {
+void Failures::report(const Subject& subject, Kind kind, const std::string& message,
+                      std::uint64_t in_flight) {
   proto::FailureRecord record;
   record.time_ms = unix_ms();
   record.id = own_id(record.time_ms, subject.worker, ++last_id_);
@@ -109,8 +114,8 @@ void Failures::report(const Subject& subject, Kind kind, const std::string& mess
   add(subject, std::move(record), [] {});
 }
 
-void Failures::end(const Subject& subject, const core::Ended& ended, const std::shared_ptr<RecorderFile>& recorder,
-                   std::uint64_t served_before_drain) {
+void Failures::end(const Subject& subject, const core::Ended& ended,
+                   const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
   core::EndRow row;
   const proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
   row.worker = subject.worker;
@@ -134,8 +139,8 @@ void Failures::end(const Subject& subject, const core::Ended& ended, const std::
   recorder->worker_gone();
   store_.end(std::move(row), [recorder] { recorder->end_stored(); });
   for (const auto& dropped : recorder->reader().dropped())
-    log::warning(subject.service + " worker " + std::to_string(subject.worker) + ": " + std::to_string(dropped.count) +
-                 " failures found no place in its flight recorder");
+    log::warning(subject.service + " worker " + std::to_string(subject.worker) + ": " +
+                 std::to_string(dropped.count) + " failures found no place in its flight recorder");
 }
 
 }  // namespace refork::supervisor

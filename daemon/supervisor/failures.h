@@ -26,8 +26,8 @@ struct Subject {
 
 std::uint64_t unix_ms();
 
-// Brings failures and ends to the store, and tells the doors of each new one. What is in a flight recorder is freed there
-// only once it is stored.
+// Brings failures and ends to the store, and tells the doors of each new one. What is in a flight recorder is
+// freed there only once it is stored.
 class Failures {
  public:
   using Announce = std::function<void(const core::FailureRow&)>;

@@ -1,5 +1,5 @@
-// A worker can harm a shared listener: one shutdown() on it refuses everybody, and no listen() repairs it. So each is
-// watched for EPOLLHUP and opened anew.
+// A worker can harm a shared listener: one shutdown() on it refuses everybody, and no listen() repairs it. So
+// each is watched for EPOLLHUP and opened anew.
 #include "supervisor/listeners.h"
 
 #include <sys/epoll.h>

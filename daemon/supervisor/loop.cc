@@ -70,14 +70,16 @@ Loop::Source Loop::watch(int fd, std::uint32_t events, std::function<void(std::u
 
 Loop::Source Loop::watch_signal(int signal, std::function<void()> callback) {
   Source source(new Watch{nullptr, [callback = std::move(callback)](std::uint32_t) { callback(); }});
-  check(sd_event_add_signal(loop_.get(), &source->source, signal, on_signal, source.get()), "sd_event_add_signal");
+  check(sd_event_add_signal(loop_.get(), &source->source, signal, on_signal, source.get()),
+        "sd_event_add_signal");
   return source;
 }
 
 Loop::Source Loop::timer(std::function<void()> callback) {
   Source source(new Watch{nullptr, [callback = std::move(callback)](std::uint32_t) { callback(); }});
   // Accuracy of 1 ms: deadlines are few, and the default of 250 ms would delay them.
-  check(sd_event_add_time(loop_.get(), &source->source, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_time, source.get()),
+  check(sd_event_add_time(loop_.get(), &source->source, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_time,
+                          source.get()),
         "sd_event_add_time");
   check(sd_event_source_set_enabled(source->source, SD_EVENT_OFF), "sd_event_source_set_enabled");
   return source;
@@ -86,7 +88,8 @@ Loop::Source Loop::timer(std::function<void()> callback) {
 void Loop::arm(Source& timer, core::Time at) {
   // steady_clock is CLOCK_MONOTONIC on Linux.
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count();
-  check(sd_event_source_set_time(timer->source, static_cast<std::uint64_t>(us) + 1), "sd_event_source_set_time");
+  check(sd_event_source_set_time(timer->source, static_cast<std::uint64_t>(us) + 1),
+        "sd_event_source_set_time");
   check(sd_event_source_set_enabled(timer->source, SD_EVENT_ONESHOT), "sd_event_source_set_enabled");
 }
 

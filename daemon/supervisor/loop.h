@@ -11,8 +11,8 @@
 
 namespace refork::supervisor {
 
-// sd-event with RAII. A source lives as long as its Source object; destroying one from within its own callback is not
-// allowed: park() it.
+// sd-event with RAII. A source lives as long as its Source object; destroying one from within its own
+// callback is not allowed: park() it.
 class Loop {
  public:
   struct Watch;  // what stands behind a source
@@ -24,8 +24,8 @@ class Loop {
   Loop();
   sd_event* get() const noexcept { return loop_.get(); }
 
-  // `events` are EPOLLIN and the like; 0 reports only EPOLLHUP and EPOLLERR. An exception from a callback is logged, and the
-  // loop goes on.
+  // `events` are EPOLLIN and the like; 0 reports only EPOLLHUP and EPOLLERR. An exception from a callback is
+  // logged, and the loop goes on.
   Source watch(int fd, std::uint32_t events, std::function<void(std::uint32_t)> callback);
   Source watch_signal(int signal, std::function<void()> callback);  // the signal must be blocked
   Source timer(std::function<void()> callback);                     // disarmed

@@ -1,5 +1,5 @@
-// What an earlier reforkd left behind, found by the names of its recorder files. The process is known by its pid and its start
-// time together, so that a reused pid is nobody's orphan.
+// What an earlier reforkd left behind, found by the names of its recorder files. The process is known by its
+// pid and its start time together, so that a reused pid is nobody's orphan.
 #include "supervisor/orphans.h"
 
 #include <sys/epoll.h>
@@ -54,7 +54,8 @@ void Orphans::follow(Orphan orphan, core::Millis deadline) {
 }
 
 void Orphans::on_exit(Orphan& orphan) {
-  os::reap(orphan.pidfd.get());  // a subreaper may have it as its child; otherwise nobody here learns how it ended
+  os::reap(
+      orphan.pidfd.get());  // a subreaper may have it as its child; otherwise nobody here learns how it ended
   settle(orphan.subject, orphan.recorder, true);
   Orphan* raw = &orphan;
   loop_.park(std::move(orphan.exit_source));

@@ -12,8 +12,9 @@
 
 namespace refork::supervisor {
 
-// Workers of an earlier reforkd that is gone. What their recorders hold is stored; those that still live are told to drain, and
-// are gone by their deadline. They are never taken back: their channel ended with their reforkd.
+// Workers of an earlier reforkd that is gone. What their recorders hold is stored; those that still live are
+// told to drain, and are gone by their deadline. They are never taken back: their channel ended with their
+// reforkd.
 class Orphans {
  public:
   Orphans(Loop& loop, Failures& failures, std::string recorder_directory);

@@ -1,4 +1,5 @@
-// The life of a recorder's file. A later mechanism (descriptors kept by systemd or a keeper) replaces this file alone.
+// The life of a recorder's file. A later mechanism (descriptors kept by systemd or a keeper) replaces this
+// file alone.
 #include "supervisor/recorder_file.h"
 
 #include <unistd.h>
@@ -62,14 +63,16 @@ base::Result<std::shared_ptr<RecorderFile>> RecorderFile::create(const std::stri
   return std::shared_ptr<RecorderFile>(new RecorderFile(std::move(*reader), directory, name));
 }
 
-base::Result<std::shared_ptr<RecorderFile>> RecorderFile::open(const std::string& directory, const std::string& name) {
+base::Result<std::shared_ptr<RecorderFile>> RecorderFile::open(const std::string& directory,
+                                                               const std::string& name) {
   auto reader = recorder::Reader::open(directory + "/" + name);
   if (!reader) return reader.error();
   return std::shared_ptr<RecorderFile>(new RecorderFile(std::move(*reader), directory, name));
 }
 
 RecorderFile::~RecorderFile() {
-  if (!directory_.empty() && gone_ && end_stored_ && taken_.empty()) ::unlink((directory_ + "/" + name_).c_str());
+  if (!directory_.empty() && gone_ && end_stored_ && taken_.empty())
+    ::unlink((directory_ + "/" + name_).c_str());
 }
 
 void RecorderFile::name_process(std::int32_t pid, std::uint64_t start_time) {

@@ -14,14 +14,16 @@
 
 namespace refork::supervisor {
 
-// A worker's flight recorder and the file it lives in: SERVICE.SLOT.WORKER.PID.STARTTIME in the recorder directory, so that
-// the next reforkd knows whose it was. The file goes once its worker is gone and all it held is stored.
+// A worker's flight recorder and the file it lives in: SERVICE.SLOT.WORKER.PID.STARTTIME in the recorder
+// directory, so that the next reforkd knows whose it was. The file goes once its worker is gone and all it
+// held is stored.
 class RecorderFile {
  public:
   // An empty directory: in memory only.
   static base::Result<std::shared_ptr<RecorderFile>> create(const std::string& directory,
                                                             const recorder::Identity& identity);
-  static base::Result<std::shared_ptr<RecorderFile>> open(const std::string& directory, const std::string& name);
+  static base::Result<std::shared_ptr<RecorderFile>> open(const std::string& directory,
+                                                          const std::string& name);
   ~RecorderFile();
 
   const recorder::Reader& reader() const noexcept { return reader_; }

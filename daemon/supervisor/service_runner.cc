@@ -1,5 +1,6 @@
-// The hands of core::Service: processes, channels, recorders and sockets of one service. What happens goes in as inputs,
-// effects come out and are performed in order; an input that arises while effects are performed adds to their queue.
+// The hands of core::Service: processes, channels, recorders and sockets of one service. What happens goes in
+// as inputs, effects come out and are performed in order; an input that arises while effects are performed
+// adds to their queue.
 #include "supervisor/service_runner.h"
 
 #include <sys/epoll.h>
@@ -34,8 +35,9 @@ std::uint64_t unix_ms_at(core::Time at) {
 ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config)
     : shared_(shared),
       service_(std::move(config), shared.next_worker, shared.random),
-      timer_(shared.loop.timer(
-          [this] { feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); }); })) {}
+      timer_(shared.loop.timer([this] {
+        feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); });
+      })) {}
 
 base::Result<void> ServiceRunner::open_listeners() {
   const auto& config = service_.config();
@@ -45,7 +47,9 @@ base::Result<void> ServiceRunner::open_listeners() {
 
 base::Result<void> ServiceRunner::check_command() const {
   auto planned = plan_worker(service_.config(), {}, listeners_, {}, shared_.notify_socket);
-  if (!planned) return base::Error{planned.error().code, "service " + service_.config().name + ": " + planned.error().what};
+  if (!planned)
+    return base::Error{planned.error().code,
+                       "service " + service_.config().name + ": " + planned.error().what};
   return {};
 }
 
@@ -83,7 +87,8 @@ void ServiceRunner::perform(const core::Effect& effect) {
       Overloaded{
           [this](const core::Spawn& e) { spawn(e); },
           [this](const core::GiveVerdict& e) {
-            send_to(e.worker, proto::VerdictGiven{e.failure, e.verdict, static_cast<std::uint32_t>(e.deadline.count())});
+            send_to(e.worker, proto::VerdictGiven{e.failure, e.verdict,
+                                                  static_cast<std::uint32_t>(e.deadline.count())});
           },
           [this](const core::OrderDrain& e) {
             send_to(e.worker, proto::DrainOrder{e.reason, static_cast<std::uint32_t>(e.deadline.count())});
@@ -136,7 +141,8 @@ void ServiceRunner::kill_all() {
   std::vector<core::WorkerId> all;
   for (const auto& [id, process] : processes_) all.push_back(id);
   for (const auto id : all)
-    order([id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); }, [](auto) {});
+    order([id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); },
+          [](auto) {});
 }
 
 // ---- a worker's process
@@ -154,7 +160,8 @@ void ServiceRunner::spawn(const core::Spawn& what) {
   const auto started = start_process(kept, what);
   if (started) return watch(kept);
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
-    service.on_exit(what.worker, {.code = {}, .signal = {}, .core = false, .boot_error = started.error().what}, now, out);
+    service.on_exit(what.worker,
+                    {.code = {}, .signal = {}, .core = false, .boot_error = started.error().what}, now, out);
   });
 }
 
@@ -192,8 +199,10 @@ base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const co
 void ServiceRunner::watch(WorkerProcess& process) {
   const core::WorkerId id = process.subject.worker;
   Loop& loop = shared_.loop;
-  process.exit_source = loop.watch(process.spawned.pidfd.get(), EPOLLIN, [this, id](std::uint32_t) { on_exit(id); });
-  process.error_source = loop.watch(process.spawned.errors.get(), EPOLLIN, [this, id](std::uint32_t) { on_spawn_result(id); });
+  process.exit_source =
+      loop.watch(process.spawned.pidfd.get(), EPOLLIN, [this, id](std::uint32_t) { on_exit(id); });
+  process.error_source =
+      loop.watch(process.spawned.errors.get(), EPOLLIN, [this, id](std::uint32_t) { on_spawn_result(id); });
   if (process.link)
     process.link_source = loop.watch(process.link->fd(), EPOLLIN, [this, id](std::uint32_t) { on_link(id); });
 }
@@ -204,7 +213,8 @@ void ServiceRunner::on_spawn_result(core::WorkerId worker) {
   const auto failure = os::read_spawn_failure(process->spawned.errors.get());
   shared_.loop.park(std::move(process->error_source));
   if (failure) {
-    process->boot_error = failure->step + " " + service_.config().command.front() + ": " + std::strerror(failure->code);
+    process->boot_error =
+        failure->step + " " + service_.config().command.front() + ": " + std::strerror(failure->code);
   } else if (service_.config().ready == core::ReadyBy::exec) {
     feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
   }
@@ -229,7 +239,9 @@ void ServiceRunner::receive(WorkerProcess& process, std::size_t at_most) {
     // Nothing more will come; what it said until now was acted upon.
     shared_.loop.park(std::move(process.link_source));
     if (const auto* violation = std::get_if<Channel::Violation>(&received)) {
-      feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_violation(id, violation->what, now, out); });
+      feed([&](core::Service& s, core::Time now, core::Effects& out) {
+        s.on_violation(id, violation->what, now, out);
+      });
     } else {
       process.link.reset();
       feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_channel_closed(id, now, out); });
@@ -243,14 +255,18 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
   std::visit(
       Overloaded{
           [&](const proto::Hello& hello) {
-            if (hello.protocol_min > proto::protocol_version || hello.protocol_max < proto::protocol_version) {
+            if (hello.protocol_min > proto::protocol_version ||
+                hello.protocol_max < proto::protocol_version) {
               const std::string what = "librefork " + hello.library + " speaks another protocol than reforkd";
-              feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_violation(id, what, now, out); });
+              feed([&](core::Service& s, core::Time now, core::Effects& out) {
+                s.on_violation(id, what, now, out);
+              });
               return;
             }
             const auto& config = service_.config();
             send_to(id, proto::Welcome{proto::protocol_version, config.name, process.subject.slot, id,
-                                       process.subject.generation, static_cast<std::uint32_t>(config.drain_deadline.count()),
+                                       process.subject.generation,
+                                       static_cast<std::uint32_t>(config.drain_deadline.count()),
                                        static_cast<std::uint32_t>(config.lame_duck.count())});
           },
           [&](const proto::Ready&) {
@@ -258,14 +274,20 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
           },
           [&](const proto::FailureNote& note) {
             // The replacement first: the record is safe where it is.
-            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_failure(id, note.id, note.then, now, out); });
+            feed([&](core::Service& s, core::Time now, core::Effects& out) {
+              s.on_failure(id, note.id, note.then, now, out);
+            });
             failures_ += shared_.failures.collect(process.subject, process.recorder);
           },
           [&](const proto::DrainBegun& begun) {
-            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_drain_begun(id, begun.reason, now, out); });
+            feed([&](core::Service& s, core::Time now, core::Effects& out) {
+              s.on_drain_begun(id, begun.reason, now, out);
+            });
           },
           [&](const proto::Disconnect& last) {
-            feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_disconnect(id, last.deadline, now, out); });
+            feed([&](core::Service& s, core::Time now, core::Effects& out) {
+              s.on_disconnect(id, last.deadline, now, out);
+            });
           },
           [&](const proto::AppMessage& app) { shared_.message(id, app.body); },
           [](const proto::Welcome&) {},
@@ -275,13 +297,15 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
       message);
   const auto known = service_.workers().find(id);
   if (known != service_.workers().end() && known->second.drain_began && !process.served_before_drain)
-    if (const auto counters = process.recorder->reader().counters()) process.served_before_drain = counters->served;
+    if (const auto counters = process.recorder->reader().counters())
+      process.served_before_drain = counters->served;
 }
 
 void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message) {
   WorkerProcess* process = find(worker);
   if (!process || !process->link) return;
-  if (const auto sent = process->link->send(message); !sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET)
+  if (const auto sent = process->link->send(message);
+      !sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET)
     log::warning(process->subject.service + " worker " + std::to_string(worker) + ": " +
                  std::string(base::to_name(proto::type_of(message))) + " not sent: " + sent.error().what);
 }
@@ -289,7 +313,8 @@ void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message
 void ServiceRunner::on_exit(core::WorkerId worker) {
   WorkerProcess* process = find(worker);
   if (!process) return;
-  // Its last words first; then what it left in its process group, as long as the group's number is safe from reuse.
+  // Its last words first; then what it left in its process group, as long as the group's number is safe from
+  // reuse.
   receive(*process, link::message_burst);
   os::signal_group(process->spawned.pid, SIGKILL);
   const auto status = os::reap(process->spawned.pidfd.get());
@@ -343,7 +368,8 @@ bool ServiceRunner::notified(const os::Notification& notification) {
     };
     if (const auto it = fields.find("STATUS"); it != fields.end()) process->status = it->second;
     const core::WorkerId worker = id;
-    if (is("READY")) feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
+    if (is("READY"))
+      feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
     if (is("STOPPING"))
       feed([&](core::Service& s, core::Time now, core::Effects& out) {
         s.on_drain_begun(worker, DrainReason::operator_, now, out);
@@ -355,7 +381,8 @@ bool ServiceRunner::notified(const os::Notification& notification) {
 
 base::Result<void> ServiceRunner::send(core::WorkerId worker, std::string_view json) {
   if (service_.config().ready != core::ReadyBy::library)
-    return base::Error{EINVAL, "service " + service_.config().name + " does not link librefork: it takes no messages"};
+    return base::Error{
+        EINVAL, "service " + service_.config().name + " does not link librefork: it takes no messages"};
   const proto::Message message = proto::AppMessage{std::string(json)};
   std::size_t sent = 0;
   for (const auto& [id, process] : processes_) {

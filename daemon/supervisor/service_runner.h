@@ -32,7 +32,8 @@ struct Shared {
   std::string notify_socket;       // for `ready: notify`
 };
 
-// One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is there.
+// One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is
+// there.
 class ServiceRunner {
  public:
   using Done = core::Operations::Done;

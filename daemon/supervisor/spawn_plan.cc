@@ -15,8 +15,8 @@ constexpr int first_listener = 3;  // SD_LISTEN_FDS_START
 
 // What reforkd was told by its own supervisor is not for its workers.
 constexpr std::array<std::string_view, 12> withheld = {
-    "LISTEN_FDS",   "LISTEN_PID",    "LISTEN_FDNAMES",  "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",
-    "MAINPID",      "INVOCATION_ID", "REFORK_CHANNEL",  "REFORK_RECORDER", "REFORK_CONTROL", "FDSTORE"};
+    "LISTEN_FDS", "LISTEN_PID",    "LISTEN_FDNAMES", "NOTIFY_SOCKET",   "WATCHDOG_USEC",  "WATCHDOG_PID",
+    "MAINPID",    "INVOCATION_ID", "REFORK_CHANNEL", "REFORK_RECORDER", "REFORK_CONTROL", "FDSTORE"};
 
 std::map<std::string, std::string> inherited_environment() {
   std::map<std::string, std::string> variables;

@@ -11,8 +11,8 @@
 
 namespace refork::supervisor {
 
-// What a worker is given, and nothing else: its listeners from descriptor 3 on, then its channel (linked workers) and its flight
-// recorder; an environment without anything of reforkd's own.
+// What a worker is given, and nothing else: its listeners from descriptor 3 on, then its channel (linked
+// workers) and its flight recorder; an environment without anything of reforkd's own.
 struct WorkerFds {
   int channel = -1;  // -1: none
   int recorder = -1;

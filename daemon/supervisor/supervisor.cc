@@ -26,7 +26,8 @@ constexpr core::Millis address_patience{10000};
 constexpr int address_retry_ms = 20;
 
 log::Level level_of(const core::Event& event) {
-  if (event.type == "protocol" || event.type == "listener-reopened" || event.type == "worker-killed") return log::Level::warning;
+  if (event.type == "protocol" || event.type == "listener-reopened" || event.type == "worker-killed")
+    return log::Level::warning;
   return log::Level::info;
 }
 
@@ -111,7 +112,8 @@ Result<void> Supervisor::prepare() {
     if (auto found = runner.check_command(); !found) return found;
     auto opened = runner.open_listeners();
     // Workers of an earlier reforkd let go of their listeners as they begin to drain.
-    while (!opened && opened.error().code == EADDRINUSE && orphans_.any() && core::Clock::now() < patience_ends) {
+    while (!opened && opened.error().code == EADDRINUSE && orphans_.any() &&
+           core::Clock::now() < patience_ends) {
       std::vector<pollfd> leaving;
       for (const int fd : orphans_.pidfds()) leaving.push_back({fd, POLLIN, 0});
       ::poll(leaving.data(), leaving.size(), address_retry_ms);
@@ -162,7 +164,8 @@ Result<ServiceRunner*> Supervisor::service(std::string_view name) {
     if (runner->service().config().name == name) return runner.get();
     known += (known.empty() ? "" : ", ") + runner->service().config().name;
   }
-  return Error{ENOENT, "no service \"" + std::string(name) + "\"; there is " + (known.empty() ? "none" : known)};
+  return Error{ENOENT,
+               "no service \"" + std::string(name) + "\"; there is " + (known.empty() ? "none" : known)};
 }
 
 Result<Supervisor::Target> Supervisor::worker(std::string_view target) {
@@ -185,7 +188,8 @@ Result<Supervisor::Target> Supervisor::worker(std::string_view target) {
     return Target{*runner, id};
   }
   const auto id = number(target);
-  if (!id) return Error{EINVAL, "expected SERVICE/SLOT or a worker's id, found \"" + std::string(target) + "\""};
+  if (!id)
+    return Error{EINVAL, "expected SERVICE/SLOT or a worker's id, found \"" + std::string(target) + "\""};
   for (const auto& runner : services_)
     if (runner->service().workers().contains(*id)) return Target{runner.get(), *id};
   return Error{ENOENT, "no worker " + std::to_string(*id)};
@@ -199,11 +203,15 @@ void Supervisor::order(std::string_view name, const ServiceRunner::Order& order,
 
 void Supervisor::start(std::string_view name, Done done) {
   if (shutting_down_) return done(Error{EBUSY, "reforkd is stopping"});
-  order(name, [](core::Service& s, core::Time now, core::Effects& out) { return s.start(now, out); }, std::move(done));
+  order(
+      name, [](core::Service& s, core::Time now, core::Effects& out) { return s.start(now, out); },
+      std::move(done));
 }
 
 void Supervisor::stop(std::string_view name, Done done) {
-  order(name, [](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); }, std::move(done));
+  order(
+      name, [](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); },
+      std::move(done));
 }
 
 void Supervisor::restart(std::string_view name, Done done) {
@@ -214,28 +222,34 @@ void Supervisor::restart(std::string_view name, Done done) {
 }
 
 void Supervisor::reload(std::string_view name, Done done) {
-  order(name, [](core::Service& s, core::Time now, core::Effects& out) { return s.reload(now, out); }, std::move(done));
+  order(
+      name, [](core::Service& s, core::Time now, core::Effects& out) { return s.reload(now, out); },
+      std::move(done));
 }
 
 void Supervisor::scale(std::string_view name, std::uint32_t workers, Done done) {
-  order(name, [workers](core::Service& s, core::Time now, core::Effects& out) { return s.scale(workers, now, out); },
-        std::move(done));
+  order(
+      name,
+      [workers](core::Service& s, core::Time now, core::Effects& out) { return s.scale(workers, now, out); },
+      std::move(done));
 }
 
 void Supervisor::drain(std::string_view target, Done done) {
   const auto found = worker(target);
   if (!found) return done(found.error());
   const auto id = found->worker;
-  found->runner->order([id](core::Service& s, core::Time now, core::Effects& out) { return s.drain(id, now, out); },
-                       std::move(done));
+  found->runner->order(
+      [id](core::Service& s, core::Time now, core::Effects& out) { return s.drain(id, now, out); },
+      std::move(done));
 }
 
 void Supervisor::kill(std::string_view target, Done done) {
   const auto found = worker(target);
   if (!found) return done(found.error());
   const auto id = found->worker;
-  found->runner->order([id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); },
-                       std::move(done));
+  found->runner->order(
+      [id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); },
+      std::move(done));
 }
 
 void Supervisor::send(std::string_view target, std::string_view json, Done done) {
@@ -249,7 +263,9 @@ void Supervisor::failures(const core::FailureFilter& filter, Reply<std::vector<s
   store_.list(filter, std::move(reply));
 }
 
-void Supervisor::failure(std::string_view id, Reply<std::string> reply) { store_.show(std::string(id), std::move(reply)); }
+void Supervisor::failure(std::string_view id, Reply<std::string> reply) {
+  store_.show(std::string(id), std::move(reply));
+}
 
 void Supervisor::clear_failures(std::string_view service, Reply<std::uint64_t> reply) {
   store_.clear(std::string(service), std::move(reply));

@@ -30,12 +30,13 @@ class Supervisor : public core::Operations {
   };
   Supervisor(Loop& loop, store::Store& store, Setup setup);
 
-  // Finds what an earlier reforkd left, opens all listeners and checks all commands; nothing is started if one of them fails.
+  // Finds what an earlier reforkd left, opens all listeners and checks all commands; nothing is started if
+  // one of them fails.
   base::Result<void> prepare();
   void publish_to(core::Publisher* publisher) { publisher_ = publisher; }
-  void run(std::function<void()> up);         // starts everything; `up` once each service is up or has failed to be
+  void run(std::function<void()> up);  // starts everything; `up` once each service is up or has failed to be
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
-  void close();                               // removes what was created
+  void close();                                // removes what was created
 
   core::DaemonStatus status() override;
   void start(std::string_view service, Done done) override;

@@ -1,1 +1,1 @@
-# tests of core
+refork_test(core_test SOURCES core_ends_test.cc core_orders_test.cc core_replacing_test.cc LINK reforkd_core)
