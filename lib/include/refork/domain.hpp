@@ -32,6 +32,7 @@ struct State;
 // An entry of a thread's stack of active domains; lives in the Scope or the call that made it.
 struct Frame {
   Frame* previous = nullptr;
+  Frame* below = nullptr;  // the previous one that counts; an error handler's entry hides some
   State* state = nullptr;  // null: no domain is active
   std::uint32_t depth = 0;
   bool active = false;  // still on the stack

@@ -1,0 +1,252 @@
+// Who captures an error, and what happens then. The way of a failure (the library's part of it) is `deliver`:
+// record first, then the domain's handler, which answers the culprit.
+#include "domain/capture.h"
+
+#include <cxxabi.h>
+
+#include <stdexcept>
+
+#include "domain/describe.h"
+#include "domain/failed_handler.h"
+#include "domain/sink.h"
+#include "domain/snapshot.h"
+#include "domain/stack.h"
+#include "domain/trampoline.h"
+
+namespace refork::detail {
+namespace {
+
+// Where errors end that nobody inside handles.
+enum class Boundary {
+  inner,      // there is a run around it: they go outward
+  outermost,  // the sink, if there is one; otherwise outward to whoever may catch them
+  bound,      // the sink, if there is one; otherwise std::terminate
+};
+
+// The handler that may be run now: not while this thread is running it already.
+HandlerRef usable_handler(State* state) noexcept {
+  if (!state || state->handling_on.load(std::memory_order_relaxed) == &this_thread) return {};
+  return state->current_handler();
+}
+
+Decision without_handler(Boundary boundary) noexcept {
+  if (boundary == Boundary::inner) return Decision::pass;
+  if (domain::has_sink()) return Decision::capture;
+  if (boundary == Boundary::outermost) return Decision::pass;
+  this_thread.top = nullptr;  // the terminate handler runs outside all domains
+  return Decision::terminate;
+}
+
+// A captured exception, handled as long as this lives: std::current_exception() and `throw;` work.
+class Caught {
+ public:
+  Caught(_Unwind_Exception* exception, bool native) noexcept : exception_(exception), native_(native) {
+    if (native_) abi::__cxa_begin_catch(exception_);
+  }
+  ~Caught() {
+    if (native_)
+      abi::__cxa_end_catch();
+    else
+      _Unwind_DeleteException(exception_);
+  }
+  Caught(const Caught&) = delete;
+  Caught& operator=(const Caught&) = delete;
+
+  void tell(Failure& failure) const noexcept {
+    if (native_) return describe(std::current_exception(), failure);
+    try {
+      failure.type = "foreign exception";
+      failure.message = "thrown by another language's runtime";
+    } catch (...) {
+      failure.message.clear();
+    }
+  }
+
+ private:
+  _Unwind_Exception* exception_;
+  bool native_;
+};
+
+// The error of a handler, told with the error that it was handling.
+void tell_original(Failure& failure, std::shared_ptr<const Failure> original) noexcept {
+  failure.kind = Kind::handler;
+  if (!original) return;
+  try {
+    failure.causes.push_back({original->type, original->message});
+    failure.causes.insert(failure.causes.end(), original->causes.begin(), original->causes.end());
+    add_missing(failure.context, original->context);
+  } catch (...) {
+    // No memory: the original itself still tells.
+  }
+  failure.original = std::move(original);
+}
+
+// One call of an error handler, which may fail itself.
+class HandlerCall final : public Catcher {
+ public:
+  HandlerCall(const Failure& failure, Boundary boundary, std::uint64_t request, std::uint32_t outward_depth)
+      : failure_(failure), boundary_(boundary), request_(request), outward_depth_(outward_depth) {}
+
+  Decision search(const InFlight& thrown) noexcept override {
+    Decision decision = without_handler(boundary_);
+    if (decision == Decision::capture) snapshot_.take(thrown, nullptr);
+    if (decision == Decision::pass && boundary_ == Boundary::inner)
+      remember_failed_handler(thrown, failure_, request_, outward_depth_);
+    return decision;
+  }
+
+  // The one record gets both errors.
+  void captured(_Unwind_Exception* exception) noexcept {
+    Caught caught(exception, snapshot_.native());
+    Failure second;
+    caught.tell(second);
+    snapshot_.tell(second);
+    try {
+      second.domain = failure_.domain;
+      second.bound = failure_.bound;
+      second.emitter = failure_.emitter;
+      tell_original(second, std::make_shared<const Failure>(failure_));
+    } catch (...) {
+      tell_original(second, nullptr);
+    }
+    domain::record(second, Then::drain, request_);
+  }
+
+ private:
+  const Failure& failure_;
+  Boundary boundary_;
+  std::uint64_t request_;
+  std::uint32_t outward_depth_;
+  Snapshot snapshot_;
+};
+
+// Holds the domain's handler for this thread.
+class Handling {
+ public:
+  explicit Handling(State& state) : state_(state), lock_(state.handling) {
+    state_.handling_on.store(&this_thread, std::memory_order_relaxed);
+  }
+  ~Handling() { state_.handling_on.store(nullptr, std::memory_order_relaxed); }
+  Handling(const Handling&) = delete;
+  Handling& operator=(const Handling&) = delete;
+
+ private:
+  State& state_;
+  std::lock_guard<std::mutex> lock_;
+};
+
+void run_handler(State& state, const Handler& handler, const Failure& failure, Boundary boundary,
+                 std::uint64_t request) {
+  Outside outside(&state);
+  HandlerCall call(failure, boundary, request, outside.depth());
+  auto body = [&] { handler.function(failure); };
+  _Unwind_Exception* thrown = nullptr;
+  {
+    Handling handling(state);
+    thrown = refork_domain_call(thunk<decltype(body)>, &body, &call);
+  }
+  if (thrown) call.captured(thrown);
+}
+
+// The error is recorded and the primary told of it before the handler answers: what the handler does may take
+// long, or go wrong.
+void deliver(State* state, const HandlerRef& handler, Failure& failure, Boundary boundary,
+             std::uint64_t request) {
+  domain::record(failure, handler ? handler->then : Then::drain, request);
+  if (handler) run_handler(*state, *handler.operator->(), failure, boundary, request);
+}
+
+// One call through a domain, of run() or of a bound callback.
+class DomainCall final : public Catcher {
+ public:
+  DomainCall(State* state, Boundary boundary, std::string_view label) noexcept
+      : boundary_(boundary), was_inside_run_(this_thread.inside_run), label_(label) {
+    push(frame_, state);
+    this_thread.inside_run = true;
+  }
+  ~DomainCall() {
+    pop(frame_);
+    this_thread.inside_run = was_inside_run_;
+    if (!was_inside_run_ && this_thread.handler_failed) forget_failed_handler();
+  }
+  DomainCall(const DomainCall&) = delete;
+  DomainCall& operator=(const DomainCall&) = delete;
+
+  Decision search(const InFlight& thrown) noexcept override {
+    const FailedHandler* failed = find_failed_handler(thrown.exception);
+    if (!failed || frame_.depth <= failed->outward_depth) handler_ = usable_handler(frame_.state);
+    const Decision decision = handler_ ? Decision::capture : without_handler(boundary_);
+    if (decision == Decision::capture) snapshot_.take(thrown, frame_.state);
+    return decision;
+  }
+
+  void captured(_Unwind_Exception* exception) {
+    State* state = frame_.state;
+    pop(frame_);
+    Caught caught(exception, snapshot_.native());
+    Failure failure;
+    caught.tell(failure);
+    snapshot_.tell(failure);
+    std::uint64_t request = snapshot_.request();
+    if (const FailedHandler* failed = find_failed_handler(exception)) {
+      tell_original(failure, failed->original);
+      request = failed->request;
+      forget_failed_handler();
+    }
+    try {
+      failure.bound = label_;
+    } catch (...) {
+      failure.bound.clear();
+    }
+    deliver(state, handler_, failure, boundary_, request);
+  }
+
+ private:
+  Frame frame_;
+  Boundary boundary_;
+  bool was_inside_run_;
+  std::string_view label_;
+  HandlerRef handler_;
+  Snapshot snapshot_;
+};
+
+bool call_inside(State* state, Boundary boundary, std::string_view label, Thunk call, void* argument) {
+  DomainCall domain_call(state, boundary, label);
+  _Unwind_Exception* captured = refork_domain_call(call, argument, &domain_call);
+  if (!captured) return true;
+  domain_call.captured(captured);
+  return false;
+}
+
+[[noreturn]] void throw_reported(const Failure& failure) {
+  if (failure.exception) std::rethrow_exception(failure.exception);
+  throw std::runtime_error(failure.message);
+}
+
+Boundary boundary_here() noexcept { return this_thread.inside_run ? Boundary::inner : Boundary::outermost; }
+
+}  // namespace
+
+bool run(State* state, Thunk call, void* argument) {
+  if (state) return call_inside(state, boundary_here(), {}, call, argument);
+  call(argument);
+  return true;
+}
+
+bool run_bound(State* state, std::string_view label, Thunk call, void* argument) {
+  return call_inside(state, Boundary::bound, label, call, argument);
+}
+
+void report(State* state, Failure& failure, const void* reported_from) {
+  failure.kind = Kind::error;
+  failure.thrown = false;
+  const HandlerRef handler = usable_handler(state);
+  const bool busy = state && state->handling_on.load(std::memory_order_relaxed) == &this_thread;
+  if (busy || (!handler && !domain::has_sink())) throw_reported(failure);
+  Snapshot snapshot;
+  snapshot.take(reported_from, state);
+  snapshot.tell(failure);
+  deliver(state, handler, failure, boundary_here(), snapshot.request());
+}
+
+}  // namespace refork::detail

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+
+#include "domain/state.h"
+
+namespace refork::detail {
+
+// What a thread knows of domains. Trivial, so that reaching it costs one instruction.
+struct Thread {
+  Frame* top = nullptr;             // the stack of active domains
+  const State* adopting = nullptr;  // its new error handler is being copied: handles in it do not count
+  bool inside_run = false;          // a run or bound callback is under way
+  bool handler_failed = false;      // see failed_handler.h
+};
+
+// initial-exec: one load from the thread pointer, also in the shared library (a few dozen bytes of static
+// TLS).
+extern __thread Thread this_thread __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+inline void push(Frame& frame, State* state) noexcept {
+  frame.previous = frame.below = this_thread.top;
+  frame.state = state;
+  frame.depth = frame.previous ? frame.previous->depth + 1 : 1;
+  frame.active = true;
+  this_thread.top = &frame;
+}
+
+void pop_out_of_order(Frame& frame) noexcept;
+
+// Takes the frame off the stack, and with it all above; nothing if it is off already.
+inline void pop(Frame& frame) noexcept {
+  if (this_thread.top == &frame) {
+    this_thread.top = frame.previous;
+    frame.active = false;
+  } else {
+    pop_out_of_order(frame);
+  }
+  if (frame.owner) {
+    frame.owner = false;
+    release(frame.state);
+  }
+}
+
+// While it lives, this thread is outside all domains.
+class Nowhere {
+ public:
+  Nowhere() noexcept { push(frame_, nullptr); }
+  ~Nowhere() { pop(frame_); }
+  Nowhere(const Nowhere&) = delete;
+  Nowhere& operator=(const Nowhere&) = delete;
+
+ private:
+  Frame frame_;
+};
+
+// While it lives, this thread is where the domain's handler runs: adjacent entries of the domain are hidden
+// from the top of the stack, and active is what lies below them.
+class Outside {
+ public:
+  explicit Outside(const State* state) noexcept;
+  ~Outside();
+  Outside(const Outside&) = delete;
+  Outside& operator=(const Outside&) = delete;
+  std::uint32_t depth() const noexcept { return depth_; }  // frames deeper than this one are hidden
+
+ private:
+  Frame frame_;
+  std::uint32_t depth_ = 0;
+  bool was_inside_run_;
+};
+
+}  // namespace refork::detail

@@ -1,0 +1,191 @@
+// What a domain consists of, how long it lives, and the operations on it that have nothing to do with errors:
+// name, members, context. Capturing is in capture.cc.
+#include "domain/state.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "domain/pool.h"
+#include "domain/stack.h"
+
+namespace refork::detail {
+namespace {
+
+// Numbers are handed out to threads in blocks, so that making a domain touches nothing that threads share.
+std::uint64_t next_number() noexcept {
+  constexpr std::uint64_t block = 1024;
+  static std::atomic<std::uint64_t> blocks{0};
+  static __thread std::uint64_t next = 0;
+  if (next % block == 0) next = blocks.fetch_add(1, std::memory_order_relaxed) * block;
+  return ++next;
+}
+
+State& required(State* state, const char* operation) {
+  if (!state) throw std::logic_error(std::string("refork::Domain::") + operation + " on an empty handle");
+  return *state;
+}
+
+// The outermost entry of the domain on this thread's stack.
+Frame* outermost_frame(const State* state) noexcept {
+  Frame* found = nullptr;
+  for (Frame* frame = this_thread.top; frame; frame = frame->previous)
+    if (frame->state == state) found = frame;
+  return found;
+}
+
+// No other handle is left, so nobody else can make one: a plain load saves the locked instruction.
+bool drop_reference(std::atomic<std::uint32_t>& references) noexcept {
+  return references.load(std::memory_order_acquire) == 1 ||
+         references.fetch_sub(1, std::memory_order_acq_rel) == 1;
+}
+
+}  // namespace
+
+State::State(std::string_view domain_name) : number(next_number()), name(domain_name) {}
+
+void* State::operator new(std::size_t size) { return Pool<State>::take(size); }
+void State::operator delete(void* block) noexcept { Pool<State>::give(block); }
+void* Handler::operator new(std::size_t size) { return Pool<Handler>::take(size); }
+void Handler::operator delete(void* block) noexcept { Pool<Handler>::give(block); }
+
+HandlerRef::~HandlerRef() {
+  if (handler_ && drop_reference(handler_->references)) delete handler_;
+}
+
+void retain(State* state) noexcept {
+  if (state) state->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void release(State* state) noexcept {
+  if (!state || !drop_reference(state->references)) return;
+  // The last handle may go away inside the domain (a connection that ends in its own callback): then the
+  // domain lives on until its outermost entry leaves the stack.
+  if (Frame* frame = outermost_frame(state)) {
+    state->references.store(1, std::memory_order_relaxed);
+    frame->owner = true;
+    return;
+  }
+  delete state;
+}
+
+}  // namespace refork::detail
+
+namespace refork {
+
+using detail::required;
+using detail::State;
+using detail::this_thread;
+
+Domain::Domain(std::string_view name) : state_(new State(name)) {}
+
+Domain::Domain(const Domain& other) noexcept
+    : state_(other.state_), inner_(other.state_ && this_thread.adopting == other.state_) {
+  if (!inner_) detail::retain(state_);
+}
+
+Domain::Domain(Domain&& other) noexcept : state_(other.state_), inner_(other.inner_) {
+  // A handle that the domain's handler moves out of itself counts from now on.
+  if (inner_ && this_thread.adopting != state_) {
+    inner_ = false;
+    detail::retain(state_);
+  }
+  other.state_ = nullptr;
+  other.inner_ = false;
+}
+
+Domain& Domain::operator=(const Domain& other) noexcept { return *this = Domain(other); }
+
+Domain& Domain::operator=(Domain&& other) noexcept {
+  Domain taken(std::move(other));
+  std::swap(state_, taken.state_);
+  std::swap(inner_, taken.inner_);
+  return *this;
+}
+
+Domain::~Domain() {
+  if (!inner_) detail::release(state_);
+}
+
+Domain Domain::current() noexcept {
+  State* state = this_thread.top ? this_thread.top->state : nullptr;
+  detail::retain(state);
+  return Domain(state, Adopt::reference);
+}
+
+Domain Domain::empty() noexcept { return Domain(nullptr, Adopt::reference); }
+Scope Domain::none() { return Scope(nullptr); }
+Scope Domain::enter() const { return Scope(state_); }
+std::string_view Domain::name() const noexcept {
+  return state_ ? std::string_view(state_->name) : std::string_view();
+}
+
+void Domain::on_error(Handler handler, Then then) const {
+  State& state = required(state_, "on_error");
+  detail::HandlerRef made;
+  if (handler) {
+    auto* block = new detail::Handler;
+    made = detail::HandlerRef(block);
+    block->then = then;
+    // Copied rather than moved: the handles to this domain that the copy holds are made uncounted ones.
+    struct Adopting {
+      const State* before;
+      ~Adopting() { this_thread.adopting = before; }
+    } restore{std::exchange(this_thread.adopting, &state)};
+    const Handler& original = handler;
+    block->function = Handler(original);
+  }
+  std::lock_guard lock(state.handler_mutex);
+  std::swap(state.handler, made);
+}
+
+void Domain::add(Member& member) const {
+  State& state = required(state_, "add");
+  if (member.domain_ == *this) return;
+  {
+    std::lock_guard lock(state.mutex);
+    state.members.push_back(&member);
+  }
+  if (member.domain_) member.domain_.remove(member);
+  member.domain_ = *this;
+  member.listed_ = true;
+}
+
+void Domain::remove(Member& member) const {
+  if (!state_ || member.domain_ != *this) return;
+  Domain kept = std::exchange(member.domain_, empty());
+  if (!std::exchange(member.listed_, false)) return;
+  std::lock_guard lock(state_->mutex);
+  auto& members = state_->members;
+  members.erase(std::remove(members.begin(), members.end(), &member), members.end());
+}
+
+std::vector<Member*> Domain::members() const {
+  if (!state_) return {};
+  std::lock_guard lock(state_->mutex);
+  return state_->members;
+}
+
+void Domain::set(std::string_view key, std::string_view value) const {
+  State& state = required(state_, "set");
+  std::lock_guard lock(state.mutex);
+  for (auto& [known, old] : state.context) {
+    if (known != key) continue;
+    old = value;
+    return;
+  }
+  state.context.emplace_back(key, value);
+}
+
+std::optional<std::string> Domain::get(std::string_view key) const {
+  if (!state_) return std::nullopt;
+  std::lock_guard lock(state_->mutex);
+  for (const auto& [known, value] : state_->context)
+    if (known == key) return value;
+  return std::nullopt;
+}
+
+Member::Member(std::string name) : name_(std::move(name)), domain_(Domain::current()) {}
+Member::~Member() { domain_.remove(*this); }
+void Member::on_error(Domain::Handler listener) { listener_ = std::move(listener); }
+
+}  // namespace refork

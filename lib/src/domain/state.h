@@ -1,0 +1,81 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refork/domain.hpp"
+
+namespace refork::detail {
+
+// An error handler, shared by its domain and the captures that run it, so that it can be replaced meanwhile.
+struct Handler {
+  Domain::Handler function;
+  Then then = Then::drain;
+  std::atomic<std::uint32_t> references{1};
+
+  static void* operator new(std::size_t size);
+  static void operator delete(void* block) noexcept;
+};
+
+class HandlerRef {
+ public:
+  HandlerRef() = default;
+  explicit HandlerRef(Handler* adopted) noexcept : handler_(adopted) {}
+  HandlerRef(const HandlerRef& other) noexcept : handler_(other.handler_) {
+    if (handler_) handler_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  HandlerRef(HandlerRef&& other) noexcept : handler_(std::exchange(other.handler_, nullptr)) {}
+  HandlerRef& operator=(HandlerRef other) noexcept {
+    std::swap(handler_, other.handler_);
+    return *this;
+  }
+  ~HandlerRef();
+  explicit operator bool() const noexcept { return handler_ != nullptr; }
+  const Handler* operator->() const noexcept { return handler_; }
+
+ private:
+  Handler* handler_ = nullptr;
+};
+
+// What a Domain names.
+struct State {
+  explicit State(std::string_view domain_name);
+
+  std::atomic<std::uint32_t> references{1};
+  std::atomic<std::uint64_t> request{0};  // the in-flight request tied to it
+  const std::uint64_t number;
+  const std::string name;
+
+  // Guards `handler` alone, and nothing is thrown while it is held: the unwinder's search phase takes it,
+  // too.
+  std::mutex handler_mutex;
+  HandlerRef handler;
+
+  std::mutex handling;                             // held while the handler runs
+  std::atomic<const void*> handling_on = nullptr;  // the thread that holds it
+
+  std::mutex mutex;  // guards what follows
+  std::vector<Member*> members;
+  std::vector<std::pair<std::string, std::string>> context;
+
+  static void* operator new(std::size_t size);
+  static void operator delete(void* block) noexcept;
+
+  HandlerRef current_handler() noexcept {
+    std::lock_guard lock(handler_mutex);
+    return handler;
+  }
+  static State* of(const Domain& domain) noexcept { return domain.state_; }
+};
+
+void retain(State* state) noexcept;
+void release(State* state) noexcept;
+
+// A handle to `state`, or the empty one.
+Domain handle(State* state) noexcept;
+
+}  // namespace refork::detail
