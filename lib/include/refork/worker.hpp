@@ -14,7 +14,8 @@
 
 namespace refork {
 
-// A listening socket that reforkd (or systemd) opened and passed on. The process owns the descriptor from its start.
+// A listening socket that reforkd (or systemd) opened and passed on. The process owns the descriptor from its
+// start.
 struct Listener {
   int fd = -1;
   std::string name;     // from LISTEN_FDNAMES, "unknown" where it names none
@@ -22,16 +23,24 @@ struct Listener {
 };
 
 // Why a drain was asked for.
-enum class DrainReason { error, operator_, reload, recycle, stop };
+enum class DrainReason {
+  error,
+  operator_,
+  reload,
+  recycle,
+  stop
+};
 
 struct Drain {
   DrainReason reason = DrainReason::operator_;
-  std::chrono::milliseconds lame_duck{1000};  // how long an idle keep-alive connection waits for a request under way
+  std::chrono::milliseconds lame_duck{
+      1000};  // how long an idle keep-alive connection waits for a request under way
   std::chrono::steady_clock::time_point deadline;
 };
 
-// An accepted request that is not yet answered; ends with its destructor. Movable, may end on another thread than it
-// began. Cheap: no lock, no allocation, no system call. Outliving the Worker is allowed and does nothing.
+// An accepted request that is not yet answered; ends with its destructor. Movable, may end on another thread
+// than it began. Cheap: no lock, no allocation, no system call. Outliving the Worker is allowed and does
+// nothing.
 class REFORK_API Request {
  public:
   Request() = default;
@@ -47,8 +56,8 @@ class REFORK_API Request {
   std::uint64_t token_ = 0;
 };
 
-// Keeps a draining worker from finishing: one for each open connection, whether a request is under way on it or not.
-// The same rules as for Request.
+// Keeps a draining worker from finishing: one for each open connection, whether a request is under way on it
+// or not. The same rules as for Request.
 class REFORK_API Hold {
  public:
   Hold() = default;
@@ -64,16 +73,17 @@ class REFORK_API Hold {
 };
 
 // This process as a worker of reforkd; one a process, made in main() before other threads start: it takes
-// REFORK_CHANNEL, REFORK_RECORDER and LISTEN_* out of the environment, so that nothing this process starts takes itself
-// for a worker. A child forked without exec is none either: there all of this does nothing.
+// REFORK_CHANNEL, REFORK_RECORDER and LISTEN_* out of the environment, so that nothing this process starts
+// takes itself for a worker. A child forked without exec is none either: there all of this does nothing.
 //
-// It handles SIGTERM (by a handler with SA_RESTART, from the constructor to the destructor) and, while draining,
-// SIGRTMAX-2, the deadline's kernel timer; leave both to it, or call drain() from your own handling of SIGTERM.
+// It handles SIGTERM (by a handler with SA_RESTART, from the constructor to the destructor) and, while
+// draining, SIGRTMAX-2, the deadline's kernel timer; leave both to it, or call drain() from your own handling
+// of SIGTERM.
 //
-// All members may be called from any thread. Callbacks run on the worker's control thread or, for on_pause, on the
-// thread whose error caused it (on the control thread if another callback was under way); in Drive::fd mode, all but
-// on_pause run inside process(). They are never run concurrently with each other, must not block, and must not throw.
-// on_pause and on_resume alternate; after on_drain neither comes.
+// All members may be called from any thread. Callbacks run on the worker's control thread or, for on_pause,
+// on the thread whose error caused it (on the control thread if another callback was under way); in Drive::fd
+// mode, all but on_pause run inside process(). They are never run concurrently with each other, must not
+// block, and must not throw. on_pause and on_resume alternate; after on_drain neither comes.
 //
 // Without reforkd the same program works alone: see Standalone.
 class REFORK_API Worker {
@@ -100,7 +110,8 @@ class REFORK_API Worker {
     int exit_deadline = 3;
   };
 
-  // Throws std::logic_error for a second Worker, std::runtime_error if $REFORK_CHANNEL is set but is no channel.
+  // Throws std::logic_error for a second Worker, std::runtime_error if $REFORK_CHANNEL is set but is no
+  // channel.
   Worker();
   explicit Worker(Options options);
   ~Worker();
@@ -110,46 +121,49 @@ class REFORK_API Worker {
   static Worker* current() noexcept;  // the process's Worker, or nullptr
   bool supervised() const noexcept;   // there is a reforkd
 
-  // The sockets passed on by LISTEN_FDS, in order; empty without any. Non-blocking unless the service says otherwise.
+  // The sockets passed on by LISTEN_FDS, in order; empty without any. Non-blocking unless the service says
+  // otherwise.
   const std::vector<Listener>& listeners() const noexcept;
 
   void ready();  // serving: sends READY; idempotent
 
-  // A request begins. `label` names it to the operator ("GET /search"); longer than 191 bytes is cut. Errors captured by
-  // `domain` (by default the current one) are recorded as this request's.
+  // A request begins. `label` names it to the operator ("GET /search"); longer than 191 bytes is cut. Errors
+  // captured by `domain` (by default the current one) are recorded as this request's.
   Request begin(std::string_view label);
   Request begin(std::string_view label, const Domain& domain);
   Hold hold();
 
-  // Stop accepting for now; accept again; stop for good. Set before ready(). A worker that serves on after an error
-  // (a storm) is not paused again by its next one. An on_drain that only posts to the application's loop keeps a
-  // hold() until that has run: with nothing in flight the process ends as soon as on_drain has returned.
+  // Stop accepting for now; accept again; stop for good. Set before ready(). A worker that serves on after an
+  // error (a storm) is not paused again by its next one. An on_drain that only posts to the application's
+  // loop keeps a hold() until that has run: with nothing in flight the process ends as soon as on_drain has
+  // returned.
   void on_pause(std::function<void()> callback);
   void on_resume(std::function<void()> callback);
   void on_drain(std::function<void(const Drain&)> callback);
-  // No request and no connection is left. Without this callback the process then exits by itself; with it, it is up to
-  // the application to return from main by way of finish(), before the deadline.
+  // No request and no connection is left. Without this callback the process then exits by itself; with it, it
+  // is up to the application to return from main by way of finish(), before the deadline.
   void on_drained(std::function<void()> callback);
 
   bool draining() const noexcept;  // answers carry Connection: close from now on
-  // A request was read from a connection after its lame duck had ended, and is lost: counted as drain.crossed.
+  // A request was read from a connection after its lame duck had ended, and is lost: counted as
+  // drain.crossed.
   void crossed() noexcept;
 
-  // Records a failure, stops accepting and asks reforkd for a replacement, as a captured error in a domain does by
-  // itself. Fills failure.id. Never throws, never waits. With no verdict for 1 s, it accepts again.
+  // Records a failure, stops accepting and asks reforkd for a replacement, as a captured error in a domain
+  // does by itself. Fills failure.id. Never throws, never waits. With no verdict for 1 s, it accepts again.
   void fail(Failure& failure, Then then = Then::drain) noexcept;
 
   // Asks for the drain of this worker, without an error.
   void drain(DrainReason reason = DrainReason::operator_);
 
-  // Says that the process ends now, and returns the exit code for main(): `return worker.finish();`. A clean end
-  // if nothing is left in flight. No callback runs any more once it has returned (unless it was called from one), and the
-  // deadline is no longer enforced here. Idempotent; the destructor does the same.
+  // Says that the process ends now, and returns the exit code for main(): `return worker.finish();`. A clean
+  // end if nothing is left in flight. No callback runs any more once it has returned (unless it was called
+  // from one), and the deadline is no longer enforced here. Idempotent; the destructor does the same.
   int finish() noexcept;
 
-  // Application messages: `json` is one JSON value of at most 60 KiB. Returns false if it is none, where there is no
-  // primary (any more), or if its queue is full. Messages that arrive before on_message is set are kept for it, up to 1024
-  // or 1 MiB; those after them are dropped.
+  // Application messages: `json` is one JSON value of at most 60 KiB. Returns false if it is none, where
+  // there is no primary (any more), or if its queue is full. Messages that arrive before on_message is set
+  // are kept for it, up to 1024 or 1 MiB; those after them are dropped.
   bool send(std::string_view json);
   void on_message(std::function<void(std::string_view json)> callback);
 

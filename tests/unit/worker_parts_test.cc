@@ -1,0 +1,204 @@
+// The parts of the Worker that need no process: the table of its life, the counting of identical failures,
+// records.
+
+#include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "worker/aggregator.h"
+#include "worker/failure_record.h"
+#include "worker/frames.h"
+#include "worker/life.h"
+
+namespace refork::worker {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST(Life, AFailurePausesOnlyOneThatRuns) {
+  EXPECT_EQ(next(Life::running, LifeEvent::failure), Life::paused);
+  EXPECT_EQ(next(Life::paused, LifeEvent::failure), Life::paused);
+  EXPECT_EQ(next(Life::tainted, LifeEvent::failure), Life::tainted);
+  EXPECT_EQ(next(Life::draining, LifeEvent::failure), Life::draining);
+}
+
+TEST(Life, OnlyAPausedWorkerListensToTheVerdictServe) {
+  for (const auto event : {LifeEvent::serve, LifeEvent::silence}) {
+    EXPECT_EQ(next(Life::running, event), Life::running);
+    EXPECT_EQ(next(Life::paused, event), Life::tainted);
+    EXPECT_EQ(next(Life::draining, event), Life::draining);
+  }
+}
+
+TEST(Life, NothingLeadsBackFromADrain) {
+  for (std::size_t i = 0; i < base::enum_count<LifeEvent>; ++i) {
+    const auto event = static_cast<LifeEvent>(i);
+    EXPECT_EQ(next(Life::draining, event), event == LifeEvent::finish ? Life::finished : Life::draining);
+    EXPECT_EQ(next(Life::finished, event), Life::finished);
+  }
+}
+
+TEST(Life, EveryStateDrainsAndFinishes) {
+  for (const auto life : {Life::running, Life::paused, Life::tainted, Life::draining}) {
+    EXPECT_EQ(next(life, LifeEvent::drain), Life::draining);
+    EXPECT_EQ(next(life, LifeEvent::finish), Life::finished);
+  }
+}
+
+proto::FailureRecord record(const std::string& id) {
+  proto::FailureRecord record;
+  record.id = id;
+  return record;
+}
+
+class AggregatorTest : public ::testing::Test {
+ protected:
+  bool admit(std::uint64_t fingerprint, const std::string& id = "x") {
+    auto one = record(id);
+    const bool admitted = aggregator.admit(fingerprint, one, now);
+    last_id = one.id;
+    return admitted;
+  }
+  Aggregator aggregator;
+  Aggregator::Clock::time_point now{std::chrono::hours(1)};
+  std::string last_id;
+};
+
+TEST_F(AggregatorTest, LetsFiftyPassAndCountsTheRest) {
+  for (std::uint64_t i = 0; i < Aggregator::max_single; ++i) EXPECT_TRUE(admit(7));
+  EXPECT_FALSE(aggregator.due());
+  EXPECT_FALSE(admit(7, "first"));
+  EXPECT_FALSE(admit(7, "second"));
+  EXPECT_EQ(last_id, "first");
+  ASSERT_EQ(aggregator.due(), now + Aggregator::window);
+  EXPECT_TRUE(aggregator.flush(now + Aggregator::window - milliseconds(1)).empty());
+  const auto flushed = aggregator.flush(now + Aggregator::window);
+  ASSERT_EQ(flushed.size(), 1u);
+  EXPECT_EQ(flushed[0].id, "first");
+  EXPECT_EQ(flushed[0].count, 2u);
+  EXPECT_FALSE(aggregator.due());
+}
+
+TEST_F(AggregatorTest, BeginsAnewWithTheNextSecond) {
+  for (std::uint64_t i = 0; i < Aggregator::max_single; ++i) admit(7);
+  now += Aggregator::window;
+  EXPECT_TRUE(admit(7));
+}
+
+TEST_F(AggregatorTest, CountsEachFingerprintByItself) {
+  for (std::uint64_t i = 0; i <= Aggregator::max_single; ++i) admit(7);
+  EXPECT_TRUE(admit(8));
+}
+
+TEST_F(AggregatorTest, AnAmendmentReplacesWhatWaitsAndKeepsItsCount) {
+  for (std::uint64_t i = 0; i < Aggregator::max_single + 3; ++i) admit(7, "id" + std::to_string(i));
+  auto amendment = record(last_id);
+  amendment.kind = Kind::handler;
+  EXPECT_TRUE(aggregator.amend(amendment));
+  auto other = record("another");
+  EXPECT_FALSE(aggregator.amend(other));
+  const auto flushed = aggregator.flush_all();
+  ASSERT_EQ(flushed.size(), 1u);
+  EXPECT_EQ(flushed[0].kind, Kind::handler);
+  EXPECT_EQ(flushed[0].count, 3u);
+}
+
+TEST_F(AggregatorTest, RemembersABoundedNumberOfFingerprints) {
+  for (std::uint64_t i = 0; i < Aggregator::max_kinds; ++i) admit(i);
+  for (std::uint64_t i = 0; i < 2 * Aggregator::max_single; ++i) EXPECT_TRUE(admit(Aggregator::max_kinds));
+  now += Aggregator::window;  // the old ones are forgotten
+  for (std::uint64_t i = 0; i < Aggregator::max_single; ++i) EXPECT_TRUE(admit(Aggregator::max_kinds));
+  EXPECT_FALSE(admit(Aggregator::max_kinds));
+}
+
+TEST(RecordId, SortsByTimeAndNeverComesTwice) {
+  const auto first = make_record_id(1'700'000'000'000), second = make_record_id(1'700'000'000'000);
+  EXPECT_NE(first, second);
+  EXPECT_LT(second, make_record_id(1'700'000'000'001));
+  EXPECT_EQ(first.substr(0, 11), "18bcfe56800");
+}
+
+proto::Frame frame(const std::string& module, std::uint64_t offset, bool in_app) {
+  proto::Frame frame;
+  frame.module = module;
+  frame.offset = offset;
+  frame.in_app = in_app;
+  return frame;
+}
+
+TEST(Fingerprint, IsOfTheTypeAndTheApplicationsOwnFrames) {
+  const std::vector<proto::Frame> stack = {frame("/lib/libstdc++.so.6", 1, false),
+                                           frame("/srv/app", 2, true)};
+  const auto same = fingerprint("std::runtime_error", stack);
+  EXPECT_EQ(same, fingerprint("std::runtime_error",
+                              {frame("/lib/other.so", 9, false), frame("/opt/app", 2, true)}));
+  EXPECT_NE(same, fingerprint("std::runtime_error", {frame("/srv/app", 3, true)}));
+  EXPECT_NE(same, fingerprint("std::logic_error", stack));
+  EXPECT_EQ(to_hex(0xabc), "0000000000000abc");
+}
+
+TEST(Record, HasTheOriginalOfAFailingHandlerAmongItsCausesOnce) {
+  Failure original;
+  original.type = "a";
+  original.message = "first";
+  original.id = "id";
+  Failure failure;
+  failure.kind = Kind::handler;
+  failure.type = "b";
+  failure.causes = {{"a", "first"}};
+  failure.original = std::make_shared<const Failure>(original);
+  const auto made = make_record(failure, Then::drain);
+  EXPECT_EQ(made.id, "id");
+  EXPECT_EQ(made.revision, 2u);
+  EXPECT_EQ(made.causes.size(), 1u);
+}
+
+TEST(Record, OfAHandlerWhoseErrorWasNeverRecordedIsOneOfItsOwn) {
+  Failure failure;
+  failure.kind = Kind::handler;
+  failure.original = std::make_shared<const Failure>();
+  const auto made = make_record(failure, Then::drain);
+  EXPECT_EQ(made.revision, 1u);
+  EXPECT_FALSE(made.id.empty());
+}
+
+TEST(Record, ThatNeedsNoMemoryIsARecordLikeAnyOther) {
+  Failure failure;
+  failure.type = "quoted \" type";
+  MinimalRecord minimal;
+  make_minimal_record(minimal, failure);
+  auto decoded = proto::decode_record({minimal.json, minimal.length});
+  ASSERT_TRUE(decoded) << decoded.error().what;
+  EXPECT_EQ(decoded->id, minimal.id);
+  EXPECT_EQ(decoded->type, "unknown");
+  failure.type = std::string(5000, 'x');
+  make_minimal_record(minimal, failure);
+  EXPECT_TRUE(proto::decode_record({minimal.json, minimal.length}));
+}
+
+__attribute__((noinline)) void* return_address() { return __builtin_return_address(0); }
+
+TEST(Frames, AreModuleAndOffsetAndTellTheApplicationsOwn) {
+  const auto own = describe_frame(return_address());
+  EXPECT_THAT(own.module, ::testing::EndsWith("worker_parts_test"));
+  EXPECT_TRUE(own.in_app);
+  EXPECT_GT(own.offset, 0u);
+  const auto system = describe_frame(reinterpret_cast<const char*>(dlsym(RTLD_DEFAULT, "abort")) + 1);
+  EXPECT_THAT(system.module, ::testing::HasSubstr("libc.so"));
+  EXPECT_EQ(system.function, "abort");
+  EXPECT_FALSE(system.in_app);
+  EXPECT_FALSE(describe_frame(nullptr).in_app);
+  EXPECT_TRUE(describe_frame(reinterpret_cast<void*>(8)).module.empty());
+  EXPECT_FALSE(describe_frame(reinterpret_cast<void*>(8)).in_app);
+}
+
+TEST(Frames, KnowTheSystemsOwnLibraries) {
+  EXPECT_TRUE(is_system_path("/lib/x86_64-linux-gnu/libc.so.6"));
+  EXPECT_TRUE(is_system_path("/usr/lib/libfoo.so"));
+  EXPECT_TRUE(is_system_path("linux-vdso.so.1"));
+  EXPECT_FALSE(is_system_path("/usr/local/lib/libfoo.so"));
+  EXPECT_FALSE(is_system_path("/srv/app/libfoo.so"));
+}
+
+}  // namespace
+}  // namespace refork::worker
