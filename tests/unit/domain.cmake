@@ -1,1 +1,9 @@
 # tests of domain
+add_library(domain_foreign_frames SHARED domain_foreign_frames.cc)
+target_link_libraries(domain_foreign_frames PRIVATE refork_warnings)
+set_target_properties(domain_foreign_frames PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin/tests)
+
+refork_test(domain_run_test SOURCES domain_run_test.cc LINK refork LABELS lib)
+refork_test(domain_bind_test SOURCES domain_bind_test.cc LINK refork LABELS lib)
+refork_test(domain_handler_test SOURCES domain_handler_test.cc LINK refork domain_foreign_frames LABELS lib)
+refork_test(domain_sink_test SOURCES domain_sink_test.cc LINK refork_objects refork_internal LABELS lib)

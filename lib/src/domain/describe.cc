@@ -18,12 +18,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 }
 
 std::string text_of(const std::exception& exception) {
-  try {
-    const char* what = exception.what();
-    return what ? what : "(what() is null)";
-  } catch (...) {
-    return "(what() threw)";
-  }
+  const char* what = exception.what();
+  return what ? what : "(what() is null)";
 }
 
 std::string text_of(const char* text) { return text ? text : "(null)"; }

@@ -150,9 +150,12 @@ void Snapshot::tell(Failure& failure) const noexcept {
     const auto kept = std::min<std::size_t>(frames_ - dropped_, stack_limit);
     failure.stack.assign(stack_.begin() + dropped_, stack_.begin() + dropped_ + kept);
     for (std::size_t i = 0; i < chain_length_; ++i) failure.domains.push_back(chain_[i]->name);
-    if (own_ &&
-        std::find(chain_.begin(), chain_.begin() + chain_length_, own_) == chain_.begin() + chain_length_)
-      failure.domains.insert(failure.domains.begin(), own_->name);
+    auto* chain_end = chain_.begin() + chain_length_;
+    if (own_ && std::find(chain_.begin(), chain_end, own_) == chain_end) {
+      // Not active here, or too far outward to be kept.
+      auto& domains = failure.domains;
+      domains.insert(chain_length_ == chain_limit ? domains.end() : domains.begin(), own_->name);
+    }
     visit([&](State& state) {
       std::lock_guard lock(state.mutex);
       add_missing(failure.context, state.context);

@@ -1,0 +1,443 @@
+// run, enter, nesting: who captures, and that the stack of active domains is always what it was.
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <memory>
+
+#include "unit/domain_support.h"
+
+namespace refork::test {
+namespace {
+
+TEST(DomainHandle, NamesADomainAndComparesByIt) {
+  Domain a("a");
+  Domain same = a;
+  Domain b("a");
+  EXPECT_EQ(a, same);
+  EXPECT_NE(a, b);
+  EXPECT_EQ(a.name(), "a");
+  EXPECT_TRUE(a);
+  EXPECT_FALSE(Domain::empty());
+  EXPECT_EQ(Domain::empty().name(), "");
+}
+
+TEST(DomainHandle, AssignmentKeepsTheOtherDomainAlive) {
+  Domain a("a");
+  Domain b("b");
+  a = b;
+  EXPECT_EQ(a, b);
+  a = std::as_const(a);
+  EXPECT_EQ(a.name(), "b");
+  b = std::move(a);
+  EXPECT_EQ(b.name(), "b");
+  EXPECT_FALSE(a);  // NOLINT: a moved-from handle is empty
+}
+
+TEST(DomainHandle, EmptyOneRunsPlainlyAndRefusesWhatNeedsADomain) {
+  const Domain none = Domain::empty();
+  EXPECT_EQ(none.run([] { return 7; }), 7);
+  EXPECT_THROW(none.run([] { throw_error(); }), std::runtime_error);
+  EXPECT_THROW(none.on_error([](const Failure&) {}), std::logic_error);
+  EXPECT_THROW(none.set("key", "value"), std::logic_error);
+  EXPECT_EQ(none.get("key"), std::nullopt);
+  EXPECT_TRUE(none.members().empty());
+}
+
+// D1
+TEST(DomainRun, ANewDomainIsNotBoundToTheActiveOne) {
+  Domain a("a");
+  a.run([&] {
+    Domain b("b");
+    EXPECT_EQ(Domain::current(), a);
+    EXPECT_TRUE(a.members().empty());
+  });
+}
+
+// D2
+TEST(DomainRun, PassesArgumentsAndReturnsTheResult) {
+  Domain d;
+  EXPECT_EQ(d.run([](int a, const std::string& b) { return b + std::to_string(a); }, 4, "n"), "n4");
+  EXPECT_TRUE(d.run([] {}));
+  int value = 1;
+  auto reference = d.run([&]() -> int& { return value; });
+  reference->get() = 2;
+  EXPECT_EQ(value, 2);
+  auto moved = d.run([](std::unique_ptr<int> p) { return p; }, std::make_unique<int>(3));
+  EXPECT_EQ(**moved, 3);
+}
+
+TEST(DomainRun, MakesTheDomainActiveAndRestoresTheOneBefore) {
+  Domain a("a");
+  Domain b("b");
+  EXPECT_FALSE(Domain::current());
+  a.run([&] {
+    EXPECT_EQ(Domain::current(), a);
+    b.run([&] { EXPECT_EQ(Domain::current(), b); });
+    EXPECT_EQ(Domain::current(), a);
+  });
+  EXPECT_FALSE(Domain::current());
+}
+
+TEST(DomainRun, CapturesWhatIsThrownAndReturnsNothing) {
+  Domain d("request");
+  Seen seen;
+  d.on_error(seen.handler());
+  EXPECT_EQ(d.run([]() -> int { throw_error(); }), std::nullopt);
+  EXPECT_FALSE(d.run([] { throw_error(); }));
+  ASSERT_EQ(seen.count(), 2u);
+  EXPECT_EQ(seen.last().kind, Kind::exception);
+  EXPECT_EQ(seen.last().domain, "request");
+  EXPECT_TRUE(seen.last().thrown);
+  EXPECT_EQ(seen.last().bound, "");
+  EXPECT_EQ(seen.last().emitter, "");
+  EXPECT_FALSE(Domain::current());
+}
+
+TEST(DomainRun, UnwindsWhatItCaptures) {
+  Domain d;
+  d.on_error([](const Failure&) {});
+  bool unwound = false;
+  d.run([&] {
+    Unwound guard{unwound};
+    throw_error();
+  });
+  EXPECT_TRUE(unwound);
+  EXPECT_EQ(std::uncaught_exceptions(), 0);
+  EXPECT_FALSE(std::current_exception());
+}
+
+// D3
+TEST(DomainRun, ACallersCatchInsideWinsAndTheDomainIsNotTold) {
+  Domain d;
+  Seen seen;
+  d.on_error(seen.handler());
+  EXPECT_TRUE(d.run([] {
+    try {
+      throw_error();
+    } catch (const std::runtime_error&) {
+    }
+  }));
+  EXPECT_EQ(seen.count(), 0u);
+}
+
+TEST(DomainRun, WithoutAHandlerTheExceptionGoesOutwardToACatch) {
+  Domain a("a");
+  EXPECT_THROW(a.run([] { throw_error(); }), std::runtime_error);
+  EXPECT_FALSE(Domain::current());
+}
+
+// D26
+TEST(DomainNesting, WithoutAnInnerHandlerTheOuterDomainCaptures) {
+  Domain outer("outer");
+  Domain inner("inner");
+  Seen seen;
+  outer.on_error(seen.handler());
+  EXPECT_FALSE(outer.run([&] { inner.run([] { throw_error(); }); }));
+  ASSERT_EQ(seen.count(), 1u);
+  EXPECT_EQ(seen.last().domain, "outer");
+  EXPECT_EQ(seen.last().domains, (std::vector<std::string>{"inner", "outer"}));
+}
+
+TEST(DomainNesting, TheInnerHandlerAloneIsTold) {
+  Domain outer("outer");
+  Domain inner("inner");
+  Seen outer_seen;
+  Seen inner_seen;
+  outer.on_error(outer_seen.handler());
+  inner.on_error(inner_seen.handler());
+  bool went_on = false;
+  EXPECT_TRUE(outer.run([&] {
+    inner.run([] { throw_error(); });
+    went_on = Domain::current() == outer;
+  }));
+  EXPECT_TRUE(went_on);
+  EXPECT_EQ(inner_seen.count(), 1u);
+  EXPECT_EQ(outer_seen.count(), 0u);
+}
+
+TEST(DomainNesting, ACatchBetweenTwoDomainsWinsOverTheOuterOne) {
+  Domain outer("outer");
+  Domain inner("inner");
+  Seen seen;
+  outer.on_error(seen.handler());
+  EXPECT_TRUE(outer.run([&] { EXPECT_THROW(inner.run([] { throw_error(); }), std::runtime_error); }));
+  EXPECT_EQ(seen.count(), 0u);
+}
+
+// X12
+TEST(DomainStack, IsRestoredWhenAnExceptionPassesThrough) {
+  Domain outer("outer");
+  Domain inner("inner");
+  outer.on_error([](const Failure&) {});
+  outer.run([&] {
+    try {
+      inner.run([&] {
+        auto scope = Domain("scope").enter();
+        throw_error();
+      });
+    } catch (const std::runtime_error&) {
+    }
+    EXPECT_EQ(Domain::current(), outer);
+  });
+  EXPECT_FALSE(Domain::current());
+}
+
+// D18, D19
+TEST(DomainStack, LeavingAScopeAlsoLeavesThoseAboveIt) {
+  Domain a("a");
+  Domain b("b");
+  Domain c("c");
+  auto of_a = std::unique_ptr<Scope>(new Scope(a.enter()));
+  auto of_b = std::unique_ptr<Scope>(new Scope(b.enter()));
+  auto of_c = std::unique_ptr<Scope>(new Scope(c.enter()));
+  EXPECT_EQ(Domain::current(), c);
+  of_b.reset();
+  EXPECT_EQ(Domain::current(), a);
+  of_c.reset();  // not on the stack any more: changes nothing
+  EXPECT_EQ(Domain::current(), a);
+  of_a.reset();
+  EXPECT_FALSE(Domain::current());
+}
+
+TEST(DomainStack, AScopeCapturesNothingByItself) {
+  Domain d;
+  Seen seen;
+  d.on_error(seen.handler());
+  EXPECT_THROW(
+      {
+        auto scope = d.enter();
+        throw_error();
+      },
+      std::runtime_error);
+  EXPECT_EQ(seen.count(), 0u);
+  EXPECT_FALSE(Domain::current());
+}
+
+TEST(DomainStack, NoneLeavesAllDomainsForAWhile) {
+  Domain d;
+  d.run([&] {
+    {
+      auto nowhere = Domain::none();
+      EXPECT_FALSE(Domain::current());
+      EXPECT_FALSE(refork::bind([] {}).domain());
+    }
+    EXPECT_EQ(Domain::current(), d);
+  });
+}
+
+TEST(DomainStack, BelongsToTheThread) {
+  Domain d;
+  d.run([] { on_a_thread([] { EXPECT_FALSE(Domain::current()); }); });
+}
+
+TEST(DomainStack, DoesNotGrowWithAThousandErrors) {
+  Domain d("d");
+  Seen seen;
+  d.on_error(seen.handler());
+  auto bound = d.bind([] { throw_error(); });
+  for (int i = 0; i < 1000; ++i) bound();
+  ASSERT_EQ(seen.count(), 1000u);
+  EXPECT_EQ(seen.last().domains.size(), 1u);
+  EXPECT_EQ(seen.last().stack.size(), seen.failures.front().stack.size());
+}
+
+// D36
+TEST(DomainOnError, SetWhileInsideCaptures) {
+  Domain d;
+  Seen seen;
+  d.run([&] {
+    d.on_error(seen.handler());
+    throw_error();
+  });
+  EXPECT_EQ(seen.count(), 1u);
+}
+
+// D37
+TEST(DomainOnError, SetAfterBindingCapturesAndRemovedNoMore) {
+  Domain d;
+  Seen seen;
+  auto bound = d.bind([] { throw_error(); });
+  d.on_error(seen.handler());
+  bound();
+  EXPECT_EQ(seen.count(), 1u);
+  d.on_error(nullptr);
+  EXPECT_THROW(d.run([] { throw_error(); }), std::runtime_error);
+  EXPECT_EQ(seen.count(), 1u);
+}
+
+TEST(DomainOnError, TheLastOneSetIsTheHandler) {
+  Domain d;
+  Seen first;
+  Seen second;
+  d.on_error(first.handler());
+  d.on_error(second.handler());
+  d.run([] { throw_error(); });
+  EXPECT_EQ(first.count(), 0u);
+  EXPECT_EQ(second.count(), 1u);
+}
+
+TEST(DomainOnError, MayReplaceItselfWhileItRuns) {
+  Domain d;
+  Seen seen;
+  auto owned = std::make_shared<int>(5);
+  d.on_error([&, owned](const Failure&) {
+    d.on_error(seen.handler());
+    EXPECT_EQ(*owned, 5);
+  });
+  d.run([] { throw_error(); });
+  EXPECT_EQ(owned.use_count(), 1);
+  d.run([] { throw_error(); });
+  EXPECT_EQ(seen.count(), 1u);
+}
+
+// D43
+TEST(DomainLife, AHandleInItsOwnHandlerDoesNotKeepItAlive) {
+  auto witness = std::make_shared<int>();
+  {
+    Domain d;
+    d.on_error([d, witness](const Failure&) { EXPECT_TRUE(d); });
+    d.run([] { throw_error(); });
+    EXPECT_EQ(witness.use_count(), 2);
+  }
+  EXPECT_EQ(witness.use_count(), 1);
+}
+
+TEST(DomainLife, AHandleThatTheHandlerGaveAwayCounts) {
+  Domain kept = Domain::empty();
+  {
+    Domain d("given away");
+    d.on_error([d, &kept](const Failure&) mutable { kept = std::move(d); });
+    d.run([] { throw_error(); });
+  }
+  EXPECT_EQ(kept.name(), "given away");
+}
+
+TEST(DomainLife, ABoundCallbackKeepsItsDomainAlive) {
+  Seen seen;
+  std::function<void()> later;
+  {
+    Domain d("gone");
+    d.on_error(seen.handler());
+    later = d.bind([] { throw_error(); });
+  }
+  later();
+  ASSERT_EQ(seen.count(), 1u);
+  EXPECT_EQ(seen.last().domain, "gone");
+}
+
+TEST(DomainLife, OutlivesItsLastHandleUntilItIsLeft) {
+  auto owner = std::make_unique<Domain>("owned");
+  Seen seen;
+  owner->on_error(seen.handler());
+  owner->run([&] {
+    owner.reset();
+    EXPECT_EQ(Domain::current().name(), "owned");
+    Domain::current().run([] {});
+    throw_error();
+  });
+  ASSERT_EQ(seen.count(), 1u);
+  EXPECT_EQ(seen.last().domain, "owned");
+}
+
+TEST(DomainLife, AScopeOfATemporaryKeepsTheDomain) {
+  auto scope = Domain("temporary").enter();
+  EXPECT_EQ(Domain::current().name(), "temporary");
+}
+
+TEST(DomainLife, ManyMoreDomainsThanTheThreadKeepsSpareOnes) {
+  std::vector<Domain> domains;
+  for (int i = 0; i < 200; ++i) domains.emplace_back(std::to_string(i));
+  for (int i = 0; i < 200; ++i) EXPECT_EQ(domains[static_cast<std::size_t>(i)].name(), std::to_string(i));
+  on_a_thread([&] { domains.clear(); });
+}
+
+// D30: never concurrently with itself, on the thread that captured.
+TEST(DomainThreads, TheHandlerRunsOnTheCapturingThreadAndNeverTwiceAtOnce) {
+  Domain d;
+  std::atomic<int> inside{0};
+  int handled = 0;  // guarded by the domain
+  thread_local int on_this_thread = 0;
+  d.on_error([&](const Failure&) {
+    EXPECT_EQ(inside.fetch_add(1), 0);
+    ++handled;
+    ++on_this_thread;
+    inside.fetch_sub(1);
+  });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 100; ++i) d.run([] { throw_error(); });
+      EXPECT_EQ(on_this_thread, 100);
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(handled, 400);
+}
+
+TEST(DomainThreads, HandlersMayBeReplacedWhileOthersRun) {
+  Domain d;
+  std::atomic<int> handled{0};
+  auto handler = [&](const Failure&) { handled.fetch_add(1); };
+  d.on_error(handler);
+  std::thread thrower([&] {
+    for (int i = 0; i < 200; ++i) d.run([] { throw_error(); });
+  });
+  for (int i = 0; i < 200; ++i) d.on_error(handler);
+  thrower.join();
+  EXPECT_EQ(handled.load(), 200);
+}
+
+#ifndef __SANITIZE_THREAD__
+TEST(DomainRun, CancellationOfTheThreadPassesThrough) {
+  static bool unwound;
+  static int handled;
+  unwound = false;
+  handled = 0;
+  pthread_t thread;
+  ASSERT_EQ(pthread_create(
+                &thread, nullptr,
+                [](void*) -> void* {
+                  Domain d;
+                  d.on_error([](const Failure&) { ++handled; });
+                  d.run([] {
+                    Unwound guard{unwound};
+                    pthread_exit(nullptr);
+                  });
+                  return nullptr;
+                },
+                nullptr),
+            0);
+  pthread_join(thread, nullptr);
+  EXPECT_TRUE(unwound);
+  EXPECT_EQ(handled, 0);
+}
+#endif
+
+TEST(DomainRunDeathTest, WhereNobodyCapturesTerminateIsCalledAtTheThrow) {
+  EXPECT_DEATH(on_a_thread([] {
+                 static bool unwound = false;
+                 std::set_terminate([] {
+                   std::fprintf(stderr, "unwound=%d exception=%d\n", unwound,
+                                std::current_exception() != nullptr);
+                   std::abort();
+                 });
+                 Domain().run([] {
+                   Unwound guard{unwound};
+                   Domain().run([] { throw_error(); });
+                 });
+               }),
+               "unwound=0 exception=1");
+}
+
+TEST(DomainRunDeathTest, ANoexceptFunctionInsideTerminatesAsEver) {
+  EXPECT_DEATH(
+      {
+        Domain d;
+        d.on_error([](const Failure&) { std::fputs("captured", stderr); });
+        d.run([]() noexcept { throw_error("no way out"); });
+      },
+      "no way out");
+}
+
+}  // namespace
+}  // namespace refork::test
