@@ -17,8 +17,9 @@ using Kind = Value::Kind;
 constexpr unsigned max_port = 65535;
 
 // Set by reforkd for every worker.
-constexpr std::array<std::string_view, 5> reserved_environment = {
-    "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "REFORK_CHANNEL"};
+constexpr std::array<std::string_view, 9> reserved_environment = {
+    "LISTEN_FDS",      "LISTEN_FDNAMES", "LISTEN_PID",  "NOTIFY_SOCKET", "REFORK_CHANNEL",
+    "REFORK_RECORDER", "REFORK_SERVICE", "REFORK_SLOT", "REFORK_WORKER"};
 
 void read(const Value& value, bool& out) {
   if (value.kind == Kind::boolean) out = value.boolean;

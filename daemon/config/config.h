@@ -42,6 +42,7 @@ Outcome from_options(const std::string& service, const std::vector<Option>& opti
                      const std::vector<std::string>& command);
 struct OptionHelp {
   std::string name;   // "restart-backoff"
+  std::string alias;  // "start_timeout", the key's own spelling; empty if that is the name
   std::string value;  // "MIN,MAX"
   std::string help;
   bool repeats = false;

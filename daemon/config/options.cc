@@ -24,8 +24,9 @@ enum class Shape {
 };
 
 struct Target {
-  std::string name;               // "restart-backoff"
-  std::vector<std::string> path;  // {"restart", "backoff"}
+  std::string name;               // "restart-give-up"
+  std::string spelling;           // "restart-give_up"
+  std::vector<std::string> path;  // {"restart", "give_up"}
   const Value* schema = nullptr;
   Shape shape = Shape::scalar;
 };
@@ -51,9 +52,9 @@ void collect(const Value& schema, const std::vector<std::string>& above, std::ve
       collect(property.value, path, out);
       continue;
     }
-    std::string name;
-    for (const std::string& step : path) name += (name.empty() ? "" : "-") + dashed(step);
-    out.push_back({name, path, &property.value, shape_of(property.value)});
+    std::string spelling;
+    for (const std::string& step : path) spelling += (spelling.empty() ? "" : "-") + step;
+    out.push_back({dashed(spelling), spelling, path, &property.value, shape_of(property.value)});
   }
 }
 
@@ -242,8 +243,9 @@ std::vector<OptionHelp> option_names() {
   std::vector<OptionHelp> out;
   for (const Target& target : targets()) {
     const bool repeats = target.shape == Shape::list || target.shape == Shape::map;
-    out.push_back(
-        {target.name, value_words(target), std::string(text_of(*target.schema, "description")), repeats});
+    const std::string alias = target.spelling == target.name ? "" : target.spelling;
+    const std::string help(text_of(*target.schema, "description"));
+    out.push_back({target.name, alias, value_words(target), help, repeats});
   }
   return out;
 }

@@ -131,6 +131,15 @@ TEST(ConfigOptions, TheNameAndTheCommandAreCheckedToo) {
   EXPECT_THAT(texts(from_options("web", {}, {""})), ElementsAre("COMMAND: expected a program, found \"\""));
 }
 
+TEST(ConfigOptions, AnOptionMayBeSpelledAsItsKeyIs) {
+  std::vector<std::string> aliases;
+  for (const OptionHelp& option : option_names())
+    if (!option.alias.empty()) aliases.push_back(option.name + " " + option.alias);
+  EXPECT_THAT(aliases, ElementsAre("start-timeout start_timeout", "drain-deadline drain_deadline",
+                                   "lame-duck lame_duck", "restart-give-up restart-give_up"));
+  EXPECT_THAT(problems({{"start_timeout", "1s"}, {"restart-give_up", "2"}}), IsEmpty());
+}
+
 TEST(ConfigOptions, EveryKeyOfAServiceIsAnOption) {
   std::vector<std::string> names;
   for (const OptionHelp& option : option_names()) {
