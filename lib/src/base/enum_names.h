@@ -7,8 +7,8 @@
 
 namespace refork::base {
 
-// The names of an enum stand beside it: specialise EnumNames with a constexpr array `names`, one entry for each
-// enumerator in order. The enum ends in no counter; the array's size is its count, so state tables use
+// The names of an enum stand beside it: specialise EnumNames with a constexpr array `names`, one entry for
+// each enumerator in order. The enum ends in no counter; the array's size is its count, so state tables use
 // enum_count<E> and a forgotten row or name does not compile.
 template <class E>
 struct EnumNames;

@@ -14,70 +14,66 @@ namespace {
 
 using base::Controls;
 
-std::string line(std::string_view text) { return base::utf8_clean(text, Controls::drop, max_value); }
-std::string prose(std::string_view text) {
-  return base::utf8_clean(text, Controls::keep_layout, max_message);
+void line(std::string& text) { text = base::utf8_clean(text, Controls::drop, max_value); }
+void prose(std::string& text) { text = base::utf8_clean(text, Controls::keep_layout, max_message); }
+void type_name(std::string& text) { text = base::utf8_clean(text, Controls::drop, max_type); }
+
+template <class T>
+void keep_first(std::vector<T>& list, std::size_t limit) {
+  if (list.size() > limit) list.erase(list.begin() + static_cast<std::ptrdiff_t>(limit), list.end());
 }
-std::string type_name(std::string_view text) { return base::utf8_clean(text, Controls::drop, max_type); }
 
-Json or_null(std::string text) { return text.empty() ? Json() : Json(std::move(text)); }
+Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
-Json request(const RequestRef& ref) { return {{"label", line(ref.label)}, {"age_ms", ref.age_ms}}; }
+Json request(const RequestRef& ref) { return {{"label", ref.label}, {"age_ms", ref.age_ms}}; }
 
 Json frame(const Frame& frame) {
-  return {{"function", or_null(line(frame.function))},
-          {"file", or_null(line(frame.file))},
+  return {{"function", or_null(frame.function)},
+          {"file", or_null(frame.file)},
           {"line", frame.line == 0 ? Json() : Json(frame.line)},
-          {"module", or_null(line(frame.module))},
+          {"module", or_null(frame.module)},
           {"offset", frame.offset},
           {"in_app", frame.in_app}};
 }
 
-Json cause(const Cause& cause) {
-  return {{"type", type_name(cause.type)}, {"message", prose(cause.message)}};
-}
+Json cause(const Cause& cause) { return {{"type", cause.type}, {"message", cause.message}}; }
 
-// The first `limit` of a list, each as `to_json` has it.
 template <class T, class F>
-Json array_of(const std::vector<T>& list, std::size_t limit, F to_json) {
+Json array_of(const std::vector<T>& list, F to_json) {
   Json array = Json::array();
-  for (const auto& item : list) {
-    if (array.size() == limit) break;
-    array.push_back(to_json(item));
-  }
+  for (const auto& item : list) array.push_back(to_json(item));
   return array;
 }
 
 Json context_of(const FailureRecord& record) {
   Json context = Json::object();
-  for (const auto& [key, value] : record.context)
-    if (context.size() < max_context) context[line(key)] = line(value);
+  for (const auto& [key, value] : record.context) context[key] = value;
   return context;
 }
 
 Json to_json(const FailureRecord& record) {
   Json json;
-  json["id"] = line(record.id);
+  json["id"] = record.id;
   json["revision"] = record.revision;
   json["time_ms"] = record.time_ms;
-  json["service"] = or_null(line(record.service));
+  json["service"] = or_null(record.service);
   json["slot"] = record.slot;
   json["worker"] = record.worker;
   json["pid"] = record.pid;
   json["kind"] = base::to_name(record.kind);
-  json["type"] = or_null(type_name(record.type));
-  json["message"] = or_null(prose(record.message));
-  json["causes"] = array_of(record.causes, max_causes, cause);
-  json["domain"] = or_null(line(record.domain));
-  json["domains"] = array_of(record.domains, max_domains, line);
+  json["type"] = or_null(record.type);
+  json["message"] = or_null(record.message);
+  json["causes"] = array_of(record.causes, cause);
+  json["domain"] = or_null(record.domain);
+  json["domains"] = record.domains;
   json["thrown"] = record.thrown;
-  json["emitter"] = or_null(line(record.emitter));
-  json["bound"] = or_null(line(record.bound));
+  json["emitter"] = or_null(record.emitter);
+  json["bound"] = or_null(record.bound);
   json["rethrown"] = record.rethrown;
   json["request"] = record.request ? request(*record.request) : Json();
   json["context"] = context_of(record);
-  json["stack"] = array_of(record.stack, max_frames, frame);
-  json["fingerprint"] = line(record.fingerprint);
+  json["stack"] = array_of(record.stack, frame);
+  json["fingerprint"] = record.fingerprint;
   json["count"] = record.count;
   json["in_flight_at_failure"] = record.in_flight_at_failure;
   json["then"] = base::to_name(record.then);
@@ -112,22 +108,42 @@ bool cut_something(FailureRecord& record) {
 
 }  // namespace
 
+FailureRecord within_limits(FailureRecord record) {
+  for (auto* text :
+       {&record.id, &record.service, &record.domain, &record.emitter, &record.bound, &record.fingerprint})
+    line(*text);
+  type_name(record.type);
+  prose(record.message);
+  keep_first(record.causes, max_causes);
+  for (auto& cause : record.causes) type_name(cause.type), prose(cause.message);
+  keep_first(record.domains, max_domains);
+  for (auto& domain : record.domains) line(domain);
+  if (record.request) line(record.request->label);
+  keep_first(record.context, max_context);
+  for (auto& [key, value] : record.context) line(key), line(value);
+  keep_first(record.stack, max_frames);
+  for (auto& frame : record.stack)
+    for (auto* text : {&frame.function, &frame.file, &frame.module}) line(*text);
+  return record;
+}
+
 std::string encode(const FailureRecord& record, std::size_t limit) {
-  std::string text = print_json(to_json(record));
-  if (text.size() <= limit) return text;
-  FailureRecord less = record;
+  FailureRecord less = within_limits(record);
+  std::string text = print_json(to_json(less));
   while (text.size() > limit && cut_something(less)) text = print_json(to_json(less));
   return text;
 }
 
 std::string encode_drain(const Outcome& outcome) {
   const bool drained = !outcome.outcome.empty();
-  const Json json = {{"requested", or_null(line(outcome.requested))},
-                     {"outcome", or_null(line(outcome.outcome))},
+  std::vector<RequestRef> cut = outcome.cut;
+  for (auto& ref : cut) line(ref.label);
+  const Json json = {{"requested", or_null(outcome.requested)},
+                     {"outcome", or_null(outcome.outcome)},
                      {"duration_ms", drained ? Json(outcome.duration_ms) : Json()},
                      {"completed", drained ? Json(outcome.completed) : Json()},
                      {"crossed", outcome.crossed},
-                     {"cut", array_of(outcome.cut, outcome.cut.size(), request)}};
+                     {"cut", array_of(cut, request)}};
   return print_json(json);
 }
 

@@ -16,9 +16,9 @@
 namespace refork::base {
 template <>
 struct EnumNames<Kind> {
-  static constexpr std::array<std::string_view, 12> names = {
-      "exception", "error", "signal", "terminate", "hang", "timeout",
-      "deadline",  "oom",   "exit",   "protocol",  "boot", "handler"};
+  static constexpr std::array<std::string_view, 12> names = {"exception", "error",    "signal",   "terminate",
+                                                             "hang",      "timeout",  "deadline", "oom",
+                                                             "exit",      "protocol", "boot",     "handler"};
 };
 static_assert(index(Kind::handler) + 1 == enum_count<Kind>);
 template <>
@@ -30,12 +30,12 @@ struct EnumNames<Then> {
 namespace refork::proto {
 
 struct Frame {
-  std::string function;        // empty: not known
-  std::string file;            // empty: not known
-  std::uint32_t line = 0;      // 0: not known
-  std::string module;          // path of the executable or shared object
-  std::uint64_t offset = 0;    // of the return address in it
-  bool in_app = false;         // neither librefork nor a system library
+  std::string function;      // empty: not known
+  std::string file;          // empty: not known
+  std::uint32_t line = 0;    // 0: not known
+  std::string module;        // path of the executable or shared object
+  std::uint64_t offset = 0;  // of the return address in it
+  bool in_app = false;       // neither librefork nor a system library
 };
 
 struct RequestRef {
@@ -43,13 +43,14 @@ struct RequestRef {
   std::uint64_t age_ms = 0;
 };
 
-// One failure, as it is recorded, stored and shown: the fixed shape of `reforkctl failures --json`, less what only the end
-// of the worker's drain tells (Outcome, below). JSON fields have the members' names; `request` is null without one.
+// One failure, as it is recorded, stored and shown: the fixed shape of `reforkctl failures --json`, less what
+// only the end of the worker's drain tells (Outcome, below). JSON fields have the members' names; `request`
+// is null without one.
 struct FailureRecord {
   std::string id;
   std::uint32_t revision = 1;  // a higher one amends a record of the same id
   std::uint64_t time_ms = 0;   // Unix time
-  std::string service;         // service, slot, worker and pid are filled in by reforkd, whatever a worker claims
+  std::string service;  // service, slot, worker and pid are filled in by reforkd, whatever a worker claims
   std::uint32_t slot = 0;
   std::uint64_t worker = 0;
   std::int32_t pid = 0;
@@ -64,16 +65,16 @@ struct FailureRecord {
   std::optional<RequestRef> request;
   std::vector<std::pair<std::string, std::string>> context;
   std::vector<Frame> stack;
-  std::string fingerprint;     // 16 hex digits
-  std::uint64_t count = 1;     // identical failures that this record stands for
+  std::string fingerprint;  // 16 hex digits
+  std::uint64_t count = 1;  // identical failures that this record stands for
   std::uint64_t in_flight_at_failure = 0;
-  Then then = Then::drain;     // what the worker's author wants to follow
+  Then then = Then::drain;  // what the worker's author wants to follow
 };
 
 // How a worker's drain and its process ended; completes the records of its failures.
 struct Outcome {
-  std::string requested;   // error | operator | reload | recycle | stop; empty: nobody asked
-  std::string outcome;     // clean | deadline | died; empty: there was no drain
+  std::string requested;  // error | operator | reload | recycle | stop; empty: nobody asked
+  std::string outcome;    // clean | deadline | died; empty: there was no drain
   std::uint64_t duration_ms = 0, completed = 0, crossed = 0;
   std::vector<RequestRef> cut;
   std::optional<int> exit_code, exit_signal;
@@ -81,15 +82,21 @@ struct Outcome {
 };
 
 // Limits of a record; what is longer is cut, the end marked with an ellipsis.
-inline constexpr std::size_t max_message = 4096, max_type = 512, max_causes = 8, max_frames = 128, max_context = 32,
-                             max_domains = 16, max_value = 512;
+inline constexpr std::size_t max_message = 4096, max_type = 512, max_causes = 8, max_frames = 128,
+                             max_context = 32, max_domains = 16, max_value = 512;
 inline constexpr std::size_t max_record_text = 65536;    // bytes that decode_record() looks at
 inline constexpr std::size_t least_record_limit = 4096;  // an encoded record can always be cut to this size
 
-// Pure. encode() yields at most `limit` bytes (least_record_limit or more): where it would be more, context, then frames
-// from the bottom, then the message, then the rest are cut. Fields that do not apply are null; bytes that are no UTF-8 are replaced.
+// What encode() writes and decode_record() yields: every part cut to its limit, all text valid UTF-8 without
+// control characters (the messages keep newlines and tabs). Idempotent.
+FailureRecord within_limits(FailureRecord record);
+
+// Pure. encode() yields at most `limit` bytes (least_record_limit or more): where it would be more, context,
+// then frames from the bottom, then the message, then the rest are cut. Fields that do not apply are null;
+// bytes that are no UTF-8 are replaced.
 std::string encode(const FailureRecord& record, std::size_t limit = 16368);
-base::Result<FailureRecord> decode_record(std::string_view json);  // from an untrusted worker: bounded, checked
+base::Result<FailureRecord> decode_record(
+    std::string_view json);  // from an untrusted worker: bounded, checked
 // {"requested","outcome","duration_ms","completed","crossed","cut":[…]} and {"code","signal","core"}.
 std::string encode_drain(const Outcome& outcome);
 std::string encode_exit(const Outcome& outcome);

@@ -1,19 +1,16 @@
 // A failure record as an untrusted worker wrote it. Structure that is wrong is refused; text that is too long
 // or no text is cut and cleaned by the same rules as when it is written.
 
-#include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 #include "base/ids.h"
-#include "base/utf8.h"
 #include "proto/json.h"
 #include "proto/record.h"
 
 namespace refork::proto {
 namespace {
-
-using base::Controls;
 
 constexpr std::size_t fingerprint_digits = 16;
 
@@ -26,8 +23,9 @@ class Optional {
  public:
   Optional(const Json& object, Fields& fields) : object_(object), fields_(fields) {}
 
-  std::string line(const char* key, std::size_t max = max_value) { return text(key, Controls::drop, max); }
-  std::string prose(const char* key) { return text(key, Controls::keep_layout, max_message); }
+  std::string text(const char* key) {
+    return present(key) ? fields_.text(key, max_record_text) : std::string();
+  }
   std::uint64_t number(const char* key, std::uint64_t max = std::numeric_limits<std::uint64_t>::max()) {
     return present(key) ? fields_.number(key, max) : 0;
   }
@@ -49,20 +47,15 @@ class Optional {
     fields_.wrong(key, expected);
     return nullptr;
   }
-  std::string text(const char* key, Controls controls, std::size_t max) {
-    if (!present(key)) return {};
-    return base::utf8_clean(fields_.text(key, max_record_text), controls, max);
-  }
-
   const Json& object_;
   Fields& fields_;
 };
 
 // Reads one element of a list: an object of its own, whose error becomes the list's.
 template <class T, class F>
-std::vector<T> objects(const Json* list, const char* key, std::size_t limit, Fields& fields, F read) {
+std::vector<T> objects(const Json* list, const char* key, Fields& fields, F read) {
   std::vector<T> all;
-  for (std::size_t i = 0; list != nullptr && i < std::min(list->size(), limit); ++i) {
+  for (std::size_t i = 0; list != nullptr && i < list->size(); ++i) {
     const Json& element = (*list)[i];
     if (!element.is_object()) {
       fields.wrong(key, "a list of objects");
@@ -76,14 +69,14 @@ std::vector<T> objects(const Json* list, const char* key, std::size_t limit, Fie
   return all;
 }
 
-Cause read_cause(Optional& fields) { return {fields.line("type", max_type), fields.prose("message")}; }
+Cause read_cause(Optional& fields) { return {fields.text("type"), fields.text("message")}; }
 
 Frame read_frame(Optional& fields) {
   Frame frame;
-  frame.function = fields.line("function");
-  frame.file = fields.line("file");
+  frame.function = fields.text("function");
+  frame.file = fields.text("file");
   frame.line = fields.number32("line");
-  frame.module = fields.line("module");
+  frame.module = fields.text("module");
   frame.offset = fields.number("offset");
   frame.in_app = fields.flag("in_app", false);
   return frame;
@@ -93,19 +86,19 @@ std::optional<RequestRef> read_request(const Json* object, Fields& fields) {
   if (object == nullptr) return std::nullopt;
   Fields inner(*object, "request");
   Optional optional(*object, inner);
-  RequestRef ref{optional.line("label"), optional.number("age_ms")};
+  RequestRef ref{optional.text("label"), optional.number("age_ms")};
   if (const auto ok = inner.result(); !ok) fields.wrong("request", ok.error().what);
   return ref;
 }
 
 std::vector<std::string> read_domains(const Json* list, Fields& fields) {
   std::vector<std::string> domains;
-  for (std::size_t i = 0; list != nullptr && i < std::min(list->size(), max_domains); ++i) {
+  for (std::size_t i = 0; list != nullptr && i < list->size(); ++i) {
     if (!(*list)[i].is_string()) {
       fields.wrong("domains", "a list of names");
       break;
     }
-    domains.push_back(base::utf8_clean((*list)[i].get_ref<const std::string&>(), Controls::drop, max_value));
+    domains.push_back((*list)[i].get<std::string>());
   }
   return domains;
 }
@@ -114,13 +107,11 @@ std::vector<std::pair<std::string, std::string>> read_context(const Json* object
   std::vector<std::pair<std::string, std::string>> context;
   if (object == nullptr) return context;
   for (const auto& [key, value] : object->items()) {
-    if (context.size() == max_context) break;
     if (!value.is_string()) {
       fields.wrong("context", "text values");
       break;
     }
-    context.emplace_back(base::utf8_clean(key, Controls::drop, max_value),
-                         base::utf8_clean(value.get_ref<const std::string&>(), Controls::drop, max_value));
+    context.emplace_back(key, value.get<std::string>());
   }
   return context;
 }
@@ -136,7 +127,7 @@ void read_identity(FailureRecord& record, Fields& fields, Optional& optional) {
   record.revision = fields.number32("revision");
   record.time_ms = fields.number("time_ms");
   record.count = fields.number("count");
-  record.service = optional.line("service");
+  record.service = optional.text("service");
   record.slot = optional.number32("slot");
   record.worker = optional.number("worker");
   record.pid = static_cast<std::int32_t>(optional.number("pid", std::numeric_limits<std::int32_t>::max()));
@@ -144,18 +135,18 @@ void read_identity(FailureRecord& record, Fields& fields, Optional& optional) {
 
 // What failed, and in which circumstances.
 void read_error(FailureRecord& record, Fields& fields, Optional& optional) {
-  record.type = optional.line("type", max_type);
-  record.message = optional.prose("message");
-  record.causes = objects<Cause>(optional.list("causes"), "causes", max_causes, fields, read_cause);
-  record.domain = optional.line("domain");
+  record.type = optional.text("type");
+  record.message = optional.text("message");
+  record.causes = objects<Cause>(optional.list("causes"), "causes", fields, read_cause);
+  record.domain = optional.text("domain");
   record.domains = read_domains(optional.list("domains"), fields);
   record.thrown = optional.flag("thrown", true);
-  record.emitter = optional.line("emitter");
-  record.bound = optional.line("bound");
+  record.emitter = optional.text("emitter");
+  record.bound = optional.text("bound");
   record.rethrown = optional.flag("rethrown", false);
   record.request = read_request(optional.object("request"), fields);
   record.context = read_context(optional.object("context"), fields);
-  record.stack = objects<Frame>(optional.list("stack"), "stack", max_frames, fields, read_frame);
+  record.stack = objects<Frame>(optional.list("stack"), "stack", fields, read_frame);
   record.in_flight_at_failure = optional.number("in_flight_at_failure");
 }
 
@@ -173,7 +164,7 @@ base::Result<FailureRecord> decode_record(std::string_view text) {
   read_identity(record, fields, optional);
   read_error(record, fields, optional);
   if (const auto read = fields.result(); !read) return read.error();
-  return record;
+  return within_limits(std::move(record));
 }
 
 }  // namespace refork::proto

@@ -180,8 +180,8 @@ void Writer::end(std::uint64_t token) noexcept {
     last_entry = index;
 }
 
-// Another thread may end the request meanwhile, and a next one overwrite its entry: what was read counts only if the
-// state is still the same afterwards.
+// Another thread may end the request meanwhile, and a next one overwrite its entry: what was read counts only
+// if the state is still the same afterwards.
 bool Writer::describe(std::uint64_t token, RequestInfo& info) const noexcept {
   const std::uint64_t state = state_of(token);
   if (token == unnamed_token || !in_flight_state(state)) return false;

@@ -1,0 +1,122 @@
+// PROTOCOL.md against the message table and the layout: the prose cannot say anything else than the code.
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "proto/messages.h"
+#include "recorder/layout.h"
+
+namespace refork::proto {
+namespace {
+
+std::vector<std::string> document() {
+  std::ifstream file(REFORK_SOURCE_DIR "/PROTOCOL.md");
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string direction(Direction d) {
+  return d == Direction::both ? "both" : d == Direction::to_primary ? "to primary" : "to worker";
+}
+
+std::string state_names(States set) {
+  if (set == any_state) return "any";
+  std::string all;
+  for (std::size_t i = 0; i < base::enum_count<WorkerState>; ++i)
+    if (set & (1u << i)) (all += all.empty() ? "" : ", ") += base::to_name(static_cast<WorkerState>(i));
+  return all;
+}
+
+std::string row(const MessageSpec& s) {
+  return "| `" + std::string(base::to_name(s.type)) + "` | " + direction(s.direction) + " | " +
+         state_names(s.legal) + " | " + std::to_string(s.max_size) + " | " + std::to_string(s.max_fds) + " |";
+}
+
+TEST(ProtocolDocument, HasExactlyTheMessagesOfTheTable) {
+  std::vector<std::string> written, expected;
+  bool in_table = false;
+  for (const auto& line : document()) {
+    if (line.rfind("| message | direction |", 0) == 0) in_table = true;
+    if (line.empty()) in_table = false;
+    if (in_table && line.rfind("| `", 0) == 0) written.push_back(line);
+  }
+  for (const auto& s : message_table) expected.push_back(row(s));
+  EXPECT_EQ(written, expected);
+}
+
+// The lines between ```json and ```, each under the last heading before it.
+std::map<std::string, std::string> examples() {
+  std::map<std::string, std::string> all;
+  std::string heading;
+  bool inside = false;
+  for (const auto& line : document()) {
+    if (line.rfind("#### ", 0) == 0) heading = line.substr(5);
+    if (inside && line != "```") all[heading] += line;
+    inside = line == "```json" || (inside && line != "```");
+  }
+  return all;
+}
+
+TEST(ProtocolDocument, HasAnExampleOfEachMessageThatTheCodecWouldWrite) {
+  const auto all = examples();
+  EXPECT_EQ(all.size(), message_table.size());
+  for (const auto& s : message_table) {
+    const std::string name(base::to_name(s.type));
+    ASSERT_TRUE(all.count(name)) << name;
+    const auto message = decode(all.at(name));
+    ASSERT_TRUE(message) << name << ": " << message.error().what;
+    EXPECT_EQ(type_of(*message), s.type);
+    EXPECT_EQ(encode(*message), all.at(name));
+  }
+}
+
+std::string text() {
+  std::string all;
+  for (const auto& line : document()) all += line + "\n";
+  return all;
+}
+
+void expect_row(const std::string& row) { EXPECT_NE(text().find("\n| " + row), std::string::npos) << row; }
+
+TEST(ProtocolDocument, HasTheRecordersOffsets) {
+  using namespace recorder;
+  using Request = recorder::Request;
+  const auto at = [](std::size_t offset, const std::string& rest) {
+    expect_row(std::to_string(offset) + rest);
+  };
+  at(requests_offset, " | 1024 x 256 |");
+  at(records_offset, " | 64 x 16384 |");
+  at(total_size, " | | end |");
+  at(offsetof(Header, identity), " | 88 bytes |");
+  static_assert(sizeof(Identity) == 88);
+  at(offsetof(Header, pid), " | i32 |");
+  at(offsetof(Header, draining), " | u32 |");
+  at(offsetof(Header, unnamed), " | u64 | requests in flight beyond");
+  at(offsetof(Header, unnamed_served), " | u64 |");
+  at(offsetof(Header, crossed), " | u64 | requests lost");
+  at(offsetof(Header, record_sequence), " | u64 | the last sequence");
+  at(offsetof(Header, dropped_total), " | u64 | records that found no");
+  at(offsetof(Header, dropped), " | 16 x (u64, u64) |");
+  at(offsetof(Request, label_length), " | u32 | length of the label");
+  at(offsetof(Request, label), " | 192 bytes | label");
+  at(offsetof(Record, sequence), " | u64 | sequence number");
+  at(offsetof(Record, json), " | 16368 bytes | a failure record");
+  static_assert(request_count == 1024 && sizeof(Request) == 256 && record_count == 64 &&
+                sizeof(Record) == 16384);
+  static_assert(sizeof(Record::json) == 16368 && label_size == 192 && dropped_count == 16);
+}
+
+TEST(ProtocolDocument, HasTheLimits) {
+  for (const std::size_t limit : {max_packet, max_app_message})
+    EXPECT_NE(text().find(std::to_string(limit) + " bytes"), std::string::npos) << limit;
+}
+
+}  // namespace
+}  // namespace refork::proto

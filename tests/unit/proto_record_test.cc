@@ -1,0 +1,242 @@
+#include "proto/record.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/utf8.h"
+
+namespace refork::proto {
+namespace {
+
+constexpr std::size_t slot_limit = 16368;
+constexpr std::string_view ellipsis = "\xE2\x80\xA6";
+
+FailureRecord sample() {
+  FailureRecord record;
+  record.id = "17-1";
+  record.revision = 2;
+  record.time_ms = 1700000000123;
+  record.service = "web";
+  record.slot = 3;
+  record.worker = 17;
+  record.pid = 4711;
+  record.kind = Kind::handler;
+  record.type = "std::runtime_error";
+  record.message = "cannot read \"x\"\nsecond line";
+  record.causes = {{"std::system_error", "No such file"}};
+  record.domain = "request";
+  record.domains = {"request", "connection"};
+  record.thrown = false;
+  record.emitter = "parser";
+  record.bound = "on_read";
+  record.rethrown = true;
+  record.request = RequestRef{"GET /\xC3\xA4", 12};
+  record.context = {{"user", "ada"}, {"path", "/x"}};
+  record.stack = {{"main", "main.cc", 12, "/usr/bin/web", 0x1234, true},
+                  {"", "", 0, "/lib/libc.so.6", 7, false}};
+  record.fingerprint = "0123456789abcdef";
+  record.count = 5;
+  record.in_flight_at_failure = 9;
+  record.then = Then::serve;
+  return record;
+}
+
+FailureRecord with_everything_at_its_limit() {
+  FailureRecord record = sample();
+  const std::string quotes(5000, '"');  // each is two bytes in JSON
+  record.type = record.message = record.domain = record.emitter = record.bound = record.service = quotes;
+  record.causes.assign(20, {quotes, quotes});
+  record.domains.assign(200, quotes);
+  record.request->label = quotes;
+  record.stack.assign(500, Frame{quotes, quotes, 1, quotes, 1, true});
+  for (int i = 0; i < 100; ++i)
+    record.context.emplace_back(quotes.substr(0, 100) + std::to_string(i), quotes);
+  return record;
+}
+
+FailureRecord through(const FailureRecord& record, std::size_t limit = slot_limit) {
+  const std::string text = encode(record, limit);
+  auto back = decode_record(text);
+  EXPECT_TRUE(back) << text << ": " << back.error().what;
+  return back ? *back : FailureRecord{};
+}
+
+std::string error_of(std::string_view text) {
+  const auto record = decode_record(text);
+  return record ? "none" : record.error().what;
+}
+
+std::string with(const std::string& field) {
+  return R"({"id":"1-1","kind":"exception","then":"drain","fingerprint":"0123456789abcdef","revision":1,"time_ms":1,"count":1)" +
+         (field.empty() ? "" : "," + field) + "}";
+}
+
+TEST(Record, HasTheDocumentedShape) {
+  EXPECT_EQ(
+      encode(sample()),
+      R"({"id":"17-1","revision":2,"time_ms":1700000000123,"service":"web","slot":3,"worker":17,"pid":4711,)"
+      R"("kind":"handler","type":"std::runtime_error","message":"cannot read \"x\"\nsecond line",)"
+      R"("causes":[{"type":"std::system_error","message":"No such file"}],"domain":"request",)"
+      R"("domains":["request","connection"],"thrown":false,"emitter":"parser","bound":"on_read","rethrown":true,)"
+      "\"request\":{\"label\":\"GET /\xC3\xA4\",\"age_ms\":12},"
+      R"("context":{"user":"ada","path":"/x"},)"
+      R"("stack":[{"function":"main","file":"main.cc","line":12,"module":"/usr/bin/web","offset":4660,"in_app":true},)"
+      R"({"function":null,"file":null,"line":null,"module":"/lib/libc.so.6","offset":7,"in_app":false}],)"
+      R"("fingerprint":"0123456789abcdef","count":5,"in_flight_at_failure":9,"then":"serve"})");
+}
+
+TEST(Record, SurvivesTheWay) {
+  const FailureRecord back = through(sample());
+  EXPECT_EQ(encode(back), encode(sample()));
+  EXPECT_EQ(back.kind, Kind::handler);
+  EXPECT_EQ(back.then, Then::serve);
+  EXPECT_EQ(back.context, sample().context);
+  ASSERT_TRUE(back.request);
+  EXPECT_EQ(back.request->age_ms, 12u);
+}
+
+TEST(Record, WhatDoesNotApplyIsNullAndReadBackAsEmpty) {
+  FailureRecord record;
+  record.id = "1-1";
+  record.fingerprint = "0123456789abcdef";
+  const std::string text = encode(record);
+  for (const char* field : {"service", "type", "message", "domain", "emitter", "bound", "request"})
+    EXPECT_NE(text.find('"' + std::string(field) + "\":null"), std::string::npos) << field;
+  EXPECT_EQ(encode(through(record)), text);
+}
+
+TEST(Record, IsCutAtTheLimitsOfItsParts) {
+  FailureRecord record = sample();
+  record.message = std::string(max_message + 1, 'm');
+  record.type = std::string(max_type, 't');
+  record.bound = std::string(max_value + 1, 'b');
+  const FailureRecord back = through(record);
+  EXPECT_EQ(back.message, std::string(max_message - ellipsis.size(), 'm') + std::string(ellipsis));
+  EXPECT_EQ(back.type, record.type);
+  EXPECT_EQ(back.bound.size(), max_value);
+
+  const FailureRecord all = through(with_everything_at_its_limit(), max_record_text);
+  EXPECT_LE(all.causes.size(), max_causes);
+  EXPECT_LE(all.stack.size(), max_frames);
+  EXPECT_LE(all.context.size(), max_context);
+  EXPECT_LE(all.domains.size(), max_domains);
+}
+
+TEST(Record, FitsItsSlotWhateverIsInIt) {
+  for (const std::size_t limit : {least_record_limit, slot_limit, max_record_text})
+    EXPECT_LE(encode(with_everything_at_its_limit(), limit).size(), limit);
+}
+
+TEST(Record, LosesContextFirstThenFramesThenTheMessage) {
+  FailureRecord record = sample();
+  record.message = std::string(4000, 'm');
+  for (int i = 0; i < 30; ++i) record.context.emplace_back("key" + std::to_string(i), std::string(200, 'v'));
+  record.stack.assign(100, Frame{std::string(100, 'f'), "", 1, "/usr/bin/web", 1, true});
+  const std::size_t size = encode(record, max_record_text).size();
+
+  const FailureRecord less = through(record, size - 1);
+  EXPECT_LT(less.context.size(), record.context.size());
+  EXPECT_EQ(less.stack.size(), record.stack.size());
+  EXPECT_EQ(less.message, record.message);
+
+  const FailureRecord less_still = through(record, 12000);
+  EXPECT_TRUE(less_still.context.empty());
+  EXPECT_LT(less_still.stack.size(), record.stack.size());
+  EXPECT_FALSE(less_still.stack.empty());
+  EXPECT_EQ(less_still.stack.front().function, record.stack.front().function);
+  EXPECT_EQ(less_still.message, record.message);
+
+  const FailureRecord least = through(record, least_record_limit);
+  EXPECT_TRUE(least.stack.empty());
+  EXPECT_LT(least.message.size(), record.message.size());
+  EXPECT_EQ(least.causes.size(), 1u);
+}
+
+TEST(Record, BytesThatAreNoTextAreReplaced) {
+  FailureRecord record = sample();
+  record.message = "bad \xFF byte\x1B[2J";
+  record.context = {{"k\xC0", "v\x80"}};
+  const FailureRecord back = through(record);
+  EXPECT_EQ(back.message, "bad \xEF\xBF\xBD byte[2J");
+  EXPECT_EQ(back.context[0].first, "k\xEF\xBF\xBD");
+}
+
+TEST(RecordFromAWorker, NeedsWhatItIsFiledUnder) {
+  EXPECT_EQ(error_of(with("")), "none");
+  EXPECT_EQ(error_of("{}"), "a failure record has no \"id\"");
+  EXPECT_EQ(error_of("[]"), "a failure record is a JSON object");
+  EXPECT_EQ(error_of(R"({"id":"a b"})"),
+            "a failure record has a wrong \"id\": expected 1 to 64 of the characters A-Z a-z 0-9 . _ : -");
+  EXPECT_NE(error_of(R"({"id":"1","fingerprint":"0123456789ABCDEF"})").find("fingerprint"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"id":"1","fingerprint":"0123456789abcdef","kind":"oops"})")
+                .find("one of exception, error"),
+            std::string::npos);
+}
+
+TEST(RecordFromAWorker, IsRefusedIfItsStructureIsWrong) {
+  for (const char* bad :
+       {R"("message":1)", R"("causes":{})", R"("causes":[1])", R"("causes":[{"type":1}])", R"("domains":[1])",
+        R"("domains":"x")", R"("request":[])", R"("request":{"age_ms":-1})", R"("context":[])",
+        R"("context":{"a":1})", R"("stack":[null])", R"("stack":[{"line":4294967296}])", R"("thrown":0)",
+        R"("pid":2147483648)", R"("slot":-1)"})
+    EXPECT_NE(error_of(with(bad)), "none") << bad;
+}
+
+TEST(RecordFromAWorker, NullAndMissingBothMeanThatAFieldDoesNotApply) {
+  EXPECT_EQ(
+      error_of(with(R"("type":null,"request":null,"causes":null,"stack":null,"context":null,"thrown":null)")),
+      "none");
+  EXPECT_EQ(error_of(with(R"("later":[1])")), "none");
+}
+
+TEST(RecordFromAWorker, IsCutAndCleanedLikeOneOfOurOwn) {
+  const auto record = decode_record(with(R"("message":")" + std::string(5000, 'm') +
+                                         R"(","type":"a\u001b[1m\u0000b","domains":[)" + "\"d\"" +
+                                         std::string(3 * 20, ' ') + R"(,"e"])"));
+  ASSERT_TRUE(record) << record.error().what;
+  EXPECT_EQ(record->message.size(), max_message);
+  EXPECT_EQ(record->type, "a[1mb");
+}
+
+TEST(RecordFromAWorker, IsBoundedInSizeAndDepth) {
+  const std::string text = with("");
+  EXPECT_EQ(error_of(text + std::string(max_record_text - text.size(), ' ')), "none");
+  EXPECT_EQ(error_of(text + std::string(max_record_text - text.size() + 1, ' ')),
+            "a failure record is at most 65536 bytes");
+  EXPECT_EQ(error_of(std::string(10000, '[')), "a failure record is nested deeper than 32 levels");
+}
+
+TEST(Outcome, OfADrainNamesWhatWasCut) {
+  Outcome outcome;
+  outcome.requested = "error";
+  outcome.outcome = "deadline";
+  outcome.duration_ms = 30012;
+  outcome.completed = 7;
+  outcome.crossed = 1;
+  outcome.cut = {{"GET /hang", 30500}};
+  EXPECT_EQ(encode_drain(outcome),
+            R"({"requested":"error","outcome":"deadline","duration_ms":30012,"completed":7,)"
+            R"("crossed":1,"cut":[{"label":"GET /hang","age_ms":30500}]})");
+}
+
+TEST(Outcome, WithoutADrainStillNamesWhatDied) {
+  Outcome outcome;
+  outcome.cut = {{"GET /crash", 3}};
+  EXPECT_EQ(encode_drain(outcome), R"({"requested":null,"outcome":null,"duration_ms":null,"completed":null,)"
+                                   R"("crossed":0,"cut":[{"label":"GET /crash","age_ms":3}]})");
+}
+
+TEST(Outcome, OfAProcessIsACodeOrASignal) {
+  Outcome outcome;
+  outcome.exit_code = 1;
+  EXPECT_EQ(encode_exit(outcome), R"({"code":1,"signal":null,"core":false})");
+  outcome = {};
+  outcome.exit_signal = 11;
+  outcome.core = true;
+  EXPECT_EQ(encode_exit(outcome), R"({"code":null,"signal":11,"core":true})");
+}
+
+}  // namespace
+}  // namespace refork::proto
