@@ -1,0 +1,5 @@
+# The adapters, by way of the examples. Without examples there is nothing to test.
+if(REFORK_BUILD_EXAMPLES)
+  refork_test(adapter_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/adapter_test.cc LINK test_support LABELS integration)
+  add_dependencies(adapter_test http_asio http_threads)
+endif()
