@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +18,10 @@
 #include <stdexcept>
 
 #include "base/result.h"
+
+extern "C" {  // glibc 2.36 declares its functions without
+#include <sys/pidfd.h>
+}
 
 namespace refork::test {
 namespace {
