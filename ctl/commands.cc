@@ -1,0 +1,186 @@
+// What each command does: ask reforkd, show the answer, choose the exit code.
+#include "ctl/commands.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "ctl/check_config.h"
+#include "ctl/client.h"
+#include "ctl/json.h"
+#include "ctl/render.h"
+
+namespace refork::ctl {
+
+namespace {
+
+using base::Error;
+
+int complain(const Console& console, const std::string& what, int code) {
+  console.err("reforkctl: " + escape(what) + "\n");
+  return code;
+}
+
+// The daemon said no, or went away.
+int refuse(const Console& console, const Error& error) {
+  return complain(console, error.what, error.code == EACCES ? Exit::denied : Exit::failed);
+}
+
+int no_way_in(const Console& console, const std::string& path, const Error& error) {
+  if (error.code == EACCES || error.code == EPERM)
+    return complain(console,
+                    "access to " + path + " denied: " + error.what +
+                        ". Only root, the user of reforkd and members of the group refork may",
+                    Exit::denied);
+  return complain(console,
+                  "no reforkd at " + path + ": " + error.what + ". Is it running? (systemctl status reforkd)",
+                  Exit::no_daemon);
+}
+
+std::string names_of(const std::vector<Service>& services) {
+  std::string out;
+  for (const auto& service : services) out += (out.empty() ? "" : ", ") + service.name;
+  return out.empty() ? "there are none" : "there are: " + out;
+}
+
+int show_status(Client& client, const Invocation& call, const Console& console) {
+  auto status = client.status();
+  if (!status) return refuse(console, status.error());
+  int code = Exit::ok;
+  if (!call.target.empty()) {
+    auto found = std::ranges::find(status->services, call.target, &Service::name);
+    if (found == status->services.end())
+      return complain(console, "no service " + call.target + "; " + names_of(status->services), Exit::failed);
+    if (found->state == "stopped") code = Exit::stopped;
+    status->services = {std::move(*found)};
+  }
+  console.out(call.json ? status_json(*status) : render_status(*status, console.view));
+  return code;
+}
+
+int list_failures(Client& client, const Invocation& call, const Console& console) {
+  FailureFilter filter = call.filter;
+  if (!call.since.empty()) {
+    const auto since = parse_since(call.since, console.view.now_ms);
+    if (!since) return complain(console, since.error().what, Exit::usage);
+    filter.since_ms = *since;
+  }
+  const auto records = client.failures(filter);
+  if (!records) return refuse(console, records.error());
+  if (call.json) {
+    console.out(failures_json(*records));
+    return Exit::ok;
+  }
+  std::vector<Failure> failures;
+  for (const auto& record : *records) {
+    auto failure = parse_failure(record);
+    if (!failure) return refuse(console, failure.error());
+    failures.push_back(std::move(*failure));
+  }
+  console.out(render_failures(failures, console.view));
+  return Exit::ok;
+}
+
+int show_failure(Client& client, const Invocation& call, const Console& console) {
+  const auto record = client.failure(call.target);
+  if (!record) return refuse(console, record.error());
+  if (call.json) {
+    console.out(*record + "\n");
+    return Exit::ok;
+  }
+  const auto failure = parse_failure(*record);
+  if (!failure) return refuse(console, failure.error());
+  console.out(render_failure(*failure, console.view));
+  return Exit::ok;
+}
+
+int clear_failures(Client& client, const Invocation& call, const Console& console) {
+  const auto removed = client.clear_failures(call.target);
+  if (!removed) return refuse(console, removed.error());
+  console.out(call.json ? "{\"removed\":" + std::to_string(*removed) + "}\n"
+                        : "Removed " + count_of(*removed, "record") + ".\n");
+  return Exit::ok;
+}
+
+// Is this event about what we wait for? TARGET is SERVICE, SERVICE/SLOT or a worker's id.
+bool concerns(const Event& event, const std::string& target) {
+  const std::string service = target.substr(0, target.find('/'));
+  return event.service == service || (event.worker != 0 && std::to_string(event.worker) == target);
+}
+
+int operate(Client& client, const Invocation& call, const Console& console) {
+  if (call.operation.verb == "Send" && !is_json(call.operation.json))
+    return complain(console, "send: the message is no JSON: " + call.operation.json, Exit::usage);
+  const bool progress = console.progress && call.operation.wait && !call.json;
+  View line = console.view;
+  line.width = line.width > 1 ? line.width - 1 : 79;
+  Client::OnEvent on_event;
+  if (progress)
+    on_event = [&](const Event& event) {
+      if (!concerns(event, call.operation.target)) return;
+      std::string text = render_event(event, line);
+      text.pop_back();
+      console.err("\r\033[K" + text);
+    };
+  const auto result = client.operate(call.operation, on_event);
+  if (progress) console.err("\r\033[K");
+  if (!result) return refuse(console, result.error());
+  const std::string outcome = call.operation.wait ? "done" : "accepted";
+  if (call.json)
+    console.out("{\"result\":\"" + outcome + "\"}\n");
+  else if (progress)
+    console.err(escape(call.operation.target) + ": " + call.name + " " + outcome + "\n");
+  return Exit::ok;
+}
+
+int follow_events(Client& client, const Invocation& call, const Console& console) {
+  std::uint64_t left = call.count.value_or(UINT64_MAX);
+  View view = console.view;
+  const auto show = [&](const std::string& line) {
+    console.out(line);
+    return --left > 0;
+  };
+  Client::FollowMessage on_message;
+  if (call.messages)
+    on_message = [&](std::uint64_t worker, std::string_view json) {
+      return show(call.json ? message_json(worker, json) : render_message(worker, json, view));
+    };
+  const auto result = client.follow(
+      [&](const Event& event) { return show(call.json ? event_json(event) : render_event(event, view)); },
+      on_message);
+  return result ? int{Exit::ok} : refuse(console, result.error());
+}
+
+int perform(Client& client, const Invocation& call, const Console& console) {
+  switch (call.command) {
+    case Command::status:
+      return show_status(client, call, console);
+    case Command::failures_list:
+      return list_failures(client, call, console);
+    case Command::failures_show:
+      return show_failure(client, call, console);
+    case Command::failures_clear:
+      return clear_failures(client, call, console);
+    case Command::operate:
+      return operate(client, call, console);
+    case Command::events:
+      return follow_events(client, call, console);
+    case Command::check_config:
+      break;
+  }
+  return Exit::usage;
+}
+
+}  // namespace
+
+int run(const Invocation& call, const Console& console) {
+  if (call.command == Command::check_config) return check_config(call, console);
+  Console here = console;
+  here.view.now_ms = console.now_ms();
+  const std::string path = call.control.empty() ? default_control() : call.control;
+  auto client = Client::connect(path);
+  if (!client) return no_way_in(here, path, client.error());
+  return perform(*client, call, here);
+}
+
+}  // namespace refork::ctl

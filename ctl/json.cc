@@ -1,0 +1,204 @@
+// JSON in and out; the only part of reforkctl that knows a JSON library.
+#include "ctl/json.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace refork::ctl {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What does not apply is null.
+template <class T>
+Json or_null(const T& value) {
+  return value == T{} ? Json() : Json(value);
+}
+
+Json to_json(const Worker& worker) {
+  const bool there = worker.id != 0;
+  return {{"id", or_null(worker.id)},
+          {"slot", worker.slot},
+          {"pid", there ? Json(worker.pid) : Json()},
+          {"state", worker.state},
+          {"generation", worker.generation},
+          {"in_flight", worker.in_flight},
+          {"served", worker.served},
+          {"tainted", worker.tainted},
+          {"started_ms", or_null(worker.started_ms)},
+          {"rss_bytes", worker.rss_bytes},
+          {"deadline_ms", or_null(worker.deadline_ms)},
+          {"next_start_ms", or_null(worker.next_start_ms)},
+          {"why", or_null(worker.why)}};
+}
+
+Json to_json(const Service& service) {
+  Json workers = Json::array();
+  for (const auto& worker : service.workers) workers.push_back(to_json(worker));
+  return {{"name", service.name},     {"state", service.state},       {"generation", service.generation},
+          {"wanted", service.wanted}, {"failures", service.failures}, {"restarts", service.restarts},
+          {"listen", service.listen}, {"why", or_null(service.why)},  {"workers", std::move(workers)}};
+}
+
+Json to_json(const Daemon& daemon) {
+  return {{"version", daemon.version},
+          {"pid", daemon.pid},
+          {"started_ms", daemon.started_ms},
+          {"rss_bytes", daemon.rss_bytes},
+          {"config", daemon.config},
+          {"store",
+           {{"state", daemon.store.state},
+            {"why", or_null(daemon.store.why)},
+            {"path", or_null(daemon.store.path)},
+            {"waiting", daemon.store.waiting},
+            {"dropped", daemon.store.dropped}}}};
+}
+
+std::string print(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+// Reading: a record may come from another version, so that everything may be missing or of another type.
+template <class T>
+void read(const Json& object, const char* name, T& value) {
+  const auto found = object.find(name);
+  if (found == object.end() || found->is_null()) return;
+  if constexpr (std::is_same_v<T, std::string>) {
+    if (found->is_string()) value = found->template get<std::string>();
+  } else if constexpr (std::is_same_v<T, bool>) {
+    if (found->is_boolean()) value = found->template get<bool>();
+  } else {
+    if (found->is_number_integer()) value = found->template get<T>();
+  }
+}
+
+template <class Each>
+void for_each(const Json& object, const char* name, Each&& each) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_array()) return;
+  for (const auto& item : *found)
+    if (item.is_object()) each(item);
+}
+
+Request to_request(const Json& json) {
+  Request request;
+  read(json, "label", request.label);
+  read(json, "age_ms", request.age_ms);
+  return request;
+}
+
+Frame to_frame(const Json& json) {
+  Frame frame;
+  read(json, "function", frame.function);
+  read(json, "file", frame.file);
+  read(json, "line", frame.line);
+  read(json, "module", frame.module);
+  read(json, "offset", frame.offset);
+  read(json, "in_app", frame.in_app);
+  return frame;
+}
+
+Failure::Drain to_drain(const Json& json) {
+  Failure::Drain drain;
+  read(json, "requested", drain.requested);
+  read(json, "outcome", drain.outcome);
+  read(json, "duration_ms", drain.duration_ms);
+  read(json, "completed", drain.completed);
+  read(json, "crossed", drain.crossed);
+  for_each(json, "cut", [&](const Json& cut) { drain.cut.push_back(to_request(cut)); });
+  return drain;
+}
+
+Failure::Exit to_exit(const Json& json) {
+  Failure::Exit exit;
+  const auto read_optional = [&](const char* name, std::optional<std::int64_t>& value) {
+    if (const auto found = json.find(name); found != json.end() && found->is_number_integer())
+      value = found->get<std::int64_t>();
+  };
+  read_optional("code", exit.code);
+  read_optional("signal", exit.signal);
+  read(json, "core", exit.core);
+  return exit;
+}
+
+void read_circumstances(const Json& json, Failure& failure) {
+  if (const auto it = json.find("request"); it != json.end() && it->is_object())
+    failure.request = to_request(*it);
+  if (const auto it = json.find("drain"); it != json.end() && it->is_object()) failure.drain = to_drain(*it);
+  if (const auto it = json.find("exit"); it != json.end() && it->is_object()) failure.exit = to_exit(*it);
+  if (const auto it = json.find("domains"); it != json.end() && it->is_array())
+    for (const auto& domain : *it)
+      if (domain.is_string()) failure.domains.push_back(domain.get<std::string>());
+  if (const auto it = json.find("context"); it != json.end() && it->is_object())
+    for (const auto& [key, value] : it->items())
+      failure.context.emplace_back(key, value.is_string() ? value.get<std::string>() : print(value));
+  for_each(json, "stack", [&](const Json& frame) { failure.stack.push_back(to_frame(frame)); });
+  for_each(json, "causes", [&](const Json& item) {
+    Cause cause;
+    read(item, "type", cause.type);
+    read(item, "message", cause.message);
+    failure.causes.push_back(std::move(cause));
+  });
+}
+
+}  // namespace
+
+std::string status_json(const Status& status) {
+  Json services = Json::array();
+  for (const auto& service : status.services) services.push_back(to_json(service));
+  return print({{"daemon", to_json(status.daemon)}, {"services", std::move(services)}}, 2) + "\n";
+}
+
+std::string event_json(const Event& event) {
+  return print({{"sequence", event.sequence},
+                {"time_ms", event.time_ms},
+                {"type", event.type},
+                {"service", or_null(event.service)},
+                {"slot", event.slot < 0 ? Json() : Json(event.slot)},
+                {"worker", or_null(event.worker)},
+                {"pid", or_null(event.pid)},
+                {"text", event.text}}) +
+         "\n";
+}
+
+std::string message_json(std::uint64_t worker, std::string_view json) {
+  const Json body = Json::parse(json, nullptr, false);
+  return print({{"type", "message"}, {"worker", worker}, {"message", body.is_discarded() ? Json() : body}}) +
+         "\n";
+}
+
+std::string failures_json(const std::vector<std::string>& records) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < records.size(); ++i) out += (i == 0 ? "\n" : ",\n") + records[i];
+  return out + (records.empty() ? "]\n" : "\n]\n");
+}
+
+base::Result<Failure> parse_failure(std::string_view record) {
+  const Json json = Json::parse(record, nullptr, false);
+  if (!json.is_object()) return base::Error{EBADMSG, "reforkd sent a record that is no JSON object"};
+  Failure failure;
+  read(json, "id", failure.id);
+  read(json, "time_ms", failure.time_ms);
+  read(json, "service", failure.service);
+  read(json, "slot", failure.slot);
+  read(json, "worker", failure.worker);
+  read(json, "pid", failure.pid);
+  read(json, "kind", failure.kind);
+  read(json, "type", failure.type);
+  read(json, "message", failure.message);
+  read(json, "domain", failure.domain);
+  read(json, "emitter", failure.emitter);
+  read(json, "bound", failure.bound);
+  read(json, "rethrown", failure.rethrown);
+  read(json, "fingerprint", failure.fingerprint);
+  read(json, "count", failure.count);
+  read(json, "in_flight_at_failure", failure.in_flight);
+  read(json, "output_tail", failure.output_tail);
+  read_circumstances(json, failure);
+  return failure;
+}
+
+bool is_json(std::string_view text) { return Json::accept(text); }
+
+}  // namespace refork::ctl

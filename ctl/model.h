@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+// What reforkd tells over D-Bus, as plain values.
+namespace refork::ctl {
+
+struct Worker {
+  std::uint64_t id = 0;  // 0: an empty slot, waiting for its next start
+  std::string service;
+  std::uint32_t slot = 0;
+  std::int32_t pid = 0;
+  std::string state;
+  std::uint32_t generation = 0;
+  std::uint64_t in_flight = 0, served = 0;
+  bool tainted = false;
+  std::uint64_t started_ms = 0;  // this and the next two: Unix time, 0: does not apply
+  std::uint64_t deadline_ms = 0, next_start_ms = 0;
+  std::uint64_t rss_bytes = 0;
+  std::string why;
+};
+
+struct Service {
+  std::string name, state;
+  std::uint32_t generation = 0, wanted = 0;
+  std::uint64_t failures = 0, restarts = 0;
+  std::vector<std::string> listen;
+  std::string why;
+  std::vector<Worker> workers;  // by slot, then id
+};
+
+struct Store {
+  std::string state, why, path;
+  std::uint64_t waiting = 0, dropped = 0;
+};
+
+struct Daemon {
+  std::string version;
+  std::int32_t pid = 0;
+  std::uint64_t started_ms = 0, rss_bytes = 0;
+  std::string config;
+  Store store;
+};
+
+struct Status {
+  Daemon daemon;
+  std::vector<Service> services;  // by name
+};
+
+struct Event {
+  std::uint64_t sequence = 0, time_ms = 0;
+  std::string type, service;
+  std::int32_t slot = -1;
+  std::uint64_t worker = 0;
+  std::int32_t pid = 0;
+  std::string text;
+};
+
+struct Cause {
+  std::string type, message;
+};
+
+struct Frame {
+  std::string function, file;
+  std::uint64_t line = 0;
+  std::string module;
+  std::uint64_t offset = 0;
+  bool in_app = false;
+};
+
+struct Request {
+  std::string label;
+  std::uint64_t age_ms = 0;
+};
+
+// One record of `failures --json`, as far as people read it.
+struct Failure {
+  std::string id;
+  std::uint64_t time_ms = 0;
+  std::string service;
+  std::uint64_t slot = 0, worker = 0, pid = 0;
+  std::string kind, type, message;
+  std::vector<Cause> causes;
+  std::string domain, emitter, bound, fingerprint;
+  std::vector<std::string> domains;
+  bool rethrown = false;
+  std::optional<Request> request;
+  std::vector<std::pair<std::string, std::string>> context;
+  std::vector<Frame> stack;
+  std::uint64_t count = 1, in_flight = 0;
+  struct Drain {
+    std::string requested, outcome;
+    std::uint64_t duration_ms = 0, completed = 0, crossed = 0;
+    std::vector<Request> cut;
+  };
+  std::optional<Drain> drain;
+  struct Exit {
+    std::optional<std::int64_t> code, signal;
+    bool core = false;
+  };
+  std::optional<Exit> exit;
+  std::string output_tail;
+};
+
+}  // namespace refork::ctl
