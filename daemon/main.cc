@@ -113,6 +113,7 @@ int run(CommandLine line) {
   (*bus)->close();
   supervisor.close();
   store->close();
+  store->dispatch();  // what was written last lets go of its flight recorders
   return code;
 }
 

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs all tests: dev (g++), asan (ASan+UBSan), tsan (librefork), clang.
+# tests/run.sh [PRESET...] runs only these. JOBS=N sets the number of parallel jobs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mapfile -t packages < <(cat packaging/build-deps.txt packaging/test-deps.txt)
+packaging/install-deps.sh "${packages[@]}"
+
+presets=("$@")
+[ ${#presets[@]} -gt 0 ] || presets=(dev asan tsan clang)
+jobs=${JOBS:-$(nproc)}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+step() {  # step NAME COMMAND...: quiet unless it fails
+  local name=$1 begin=$SECONDS
+  shift
+  printf '%-28s ' "$name"
+  if "$@" >"$log" 2>&1; then
+    echo "ok ($((SECONDS - begin)) s)"
+  else
+    echo FAILED
+    cat "$log"
+    exit 1
+  fi
+}
+
+for preset in "${presets[@]}"; do
+  step "$preset: configure" cmake --preset "$preset"
+  step "$preset: build" cmake --build --preset "$preset" -j "$jobs"
+  echo "$preset: tests"
+  ctest --preset "$preset" -j "$jobs" --progress 2>&1 | tail -n 40
+done
+echo "all passed: ${presets[*]}"

@@ -1,0 +1,104 @@
+// reforkd and reforkctl as an operator runs them.
+#include "support/daemon.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <fstream>
+
+namespace refork::test {
+
+Daemon::Daemon(std::vector<std::string> arguments) : arguments_(std::move(arguments)) {}
+
+Daemon Daemon::run(std::vector<std::string> options_and_command) {
+  Daemon daemon({"run", "--control", "", "--state-dir", ""});
+  daemon.arguments_[2] = daemon.control();
+  daemon.arguments_[4] = daemon.directory_->file("state");
+  daemon.arguments_.insert(daemon.arguments_.end(), options_and_command.begin(), options_and_command.end());
+  daemon.start();
+  return daemon;
+}
+
+Daemon Daemon::with_config(const std::string& json) {
+  Daemon daemon({});
+  const std::string file = daemon.directory_->file("refork.json");
+  std::ofstream(file) << json;
+  daemon.arguments_ = {"--config", file, "--control", daemon.control(), "--state-dir", daemon.directory_->file("state")};
+  daemon.start();
+  return daemon;
+}
+
+void Daemon::start() {
+  Process::Options options;
+  options.argv = {built_program("reforkd")};
+  options.argv.insert(options.argv.end(), arguments_.begin(), arguments_.end());
+  process_ = std::make_unique<Process>(std::move(options));
+  process_->wait_for_error_line("controls at");
+}
+
+std::optional<Exit> Daemon::stop(std::chrono::milliseconds patience) {
+  process_->signal(SIGTERM);
+  return process_->wait(patience);
+}
+
+void Daemon::kill() {
+  ::kill(process_->pid(), SIGKILL);  // reforkd alone, not what it started
+  process_->wait();
+}
+
+Daemon::Ran Daemon::ctl(std::vector<std::string> arguments) const {
+  Process::Options options;
+  options.argv = {built_program("reforkctl"), "--control", control()};
+  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+  Process process(std::move(options));
+  const auto exit = process.wait();
+  return {exit ? exit->code : -1, process.output(), process.errors()};
+}
+
+nlohmann::json Daemon::json(std::vector<std::string> arguments) const {
+  arguments.insert(arguments.begin(), "--json");
+  const Ran ran = ctl(arguments);
+  const auto parsed = nlohmann::json::parse(ran.out, nullptr, false);
+  EXPECT_FALSE(parsed.is_discarded()) << "exit " << ran.code << ", " << ran.out << ran.err << log();
+  return parsed;
+}
+
+nlohmann::json Daemon::service(const std::string& name) const {
+  const auto all = status();
+  if (all.is_object())
+    for (const auto& service : all["services"])
+      if (service["name"] == name) return service;
+  return nullptr;
+}
+
+nlohmann::json Daemon::failures(std::uint32_t limit) const {
+  return json({"failures", "list", "-n", std::to_string(limit)});
+}
+
+bool Daemon::wait_for(const std::function<bool(const nlohmann::json&)>& predicate, const std::string& name) const {
+  return wait_until([&] {
+    const auto found = service(name);
+    return found.is_object() && predicate(found);
+  });
+}
+
+bool Daemon::wait_for_state(const std::string& state, const std::string& name) const {
+  return wait_for([&](const auto& service) { return service["state"] == state; }, name);
+}
+
+bool Daemon::wait_for_failures(std::size_t count) const {
+  return wait_until([&] { return failures().size() >= count; });
+}
+
+Address Daemon::address(std::size_t listener, const std::string& name) const {
+  const auto found = service(name);
+  return Address::parse(found["listen"].at(listener).get<std::string>()).value();
+}
+
+std::vector<pid_t> Daemon::pids(const std::string& name) const {
+  std::vector<pid_t> all;
+  for (const auto& worker : service(name)["workers"]) all.push_back(worker["pid"].get<pid_t>());
+  return all;
+}
+
+}  // namespace refork::test
