@@ -89,6 +89,7 @@ class Log : public ::testing::Test {
  protected:
   Log() : before_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) { ::unsetenv("JOURNAL_STREAM"); }
   ~Log() override {
+    ::dup2(before_.get(), STDERR_FILENO);  // one that was closed must not become the number of the next file
     const base::UniqueFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
     ::dup2(null.get(), STDERR_FILENO);
     error("so that no count of dropped lines is left for the next test");
