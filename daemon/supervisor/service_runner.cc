@@ -177,13 +177,17 @@ base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const co
   if (!recorder) return recorder.error();
   process.recorder = std::move(*recorder);
 
+  auto output = open_output(service_.config().log);
+  if (!output) return output.error();
   WorkerFds fds;
+  fds.output = output->get();
   base::UniqueFd worker_end;
   if (service_.config().ready == core::ReadyBy::library) {
     auto pair = proto::Channel::make_pair();
     if (!pair) return pair.error();
     worker_end = std::move(pair->worker);
-    fds = {worker_end.get(), process.recorder->reader().fd()};
+    fds.channel = worker_end.get();
+    fds.recorder = process.recorder->reader().fd();
     process.link.emplace(proto::Channel(std::move(pair->primary)));
   }
   const auto planned = plan_worker(service_.config(), what, listeners_, fds, shared_.notify_socket);

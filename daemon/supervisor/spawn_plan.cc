@@ -32,6 +32,16 @@ std::map<std::string, std::string> inherited_environment() {
 
 }  // namespace
 
+base::Result<base::UniqueFd> open_output(const std::string& log) {
+  constexpr std::string_view file_prefix = "file:";
+  if (log == "inherit") return base::UniqueFd();
+  const std::string path = log == "null" ? "/dev/null" : log.substr(file_prefix.size());
+  base::UniqueFd fd(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0640));
+  if (!fd) return base::errno_error("open the log " + path);
+  return fd;
+}
+
 base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
                                         const Listeners& listeners, const WorkerFds& fds,
                                         const std::string& notify_socket) {
@@ -53,6 +63,7 @@ base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const
   plan.argv = config.command;
   plan.directory = config.directory;
   plan.limits = config.limits;
+  plan.output = fds.output;
 
   int number = first_listener;
   std::string names;

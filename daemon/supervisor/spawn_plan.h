@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "core/effects.h"
 #include "core/service_config.h"
 #include "os/spawn.h"
@@ -16,7 +17,9 @@ namespace refork::supervisor {
 struct WorkerFds {
   int channel = -1;  // -1: none
   int recorder = -1;
+  int output = -1;   // stdout and stderr; -1: reforkd's own
 };
+base::Result<base::UniqueFd> open_output(const std::string& log);  // of a service's `log`; none for "inherit"
 base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
                                         const Listeners& listeners, const WorkerFds& fds,
                                         const std::string& notify_socket);
