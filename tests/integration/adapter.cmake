@@ -3,3 +3,6 @@ if(REFORK_BUILD_EXAMPLES)
   refork_test(adapter_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/adapter_test.cc LINK test_support LABELS integration)
   add_dependencies(adapter_test http_asio http_threads)
 endif()
+
+# The client that those tests, and others, judge by.
+refork_test(load_test SOURCES ${PROJECT_SOURCE_DIR}/tests/support/load_test.cc LINK test_support LABELS unit)
