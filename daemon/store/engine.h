@@ -33,6 +33,7 @@ class Engine {
   Engine(std::string state_dir, core::StoreConfig config, Settle settle);
 
   void open(Clock::time_point now);
+  void close() { detach(); }  // gives the file back to others
   std::uint64_t last_worker_id() const { return last_worker_id_; }
 
   void keep(const core::FailureRow& row, Settled settled);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 #include "store/store.h"
@@ -185,7 +186,7 @@ Writer::Finished Writer::take_finished() {
 core::StoreStatus Writer::status() const {
   const std::lock_guard lock(mutex_);
   core::StoreStatus status = status_;
-  status.waiting += rows_;
+  status.waiting += rows_ + in_hand_;
   status.dropped += overflowed_;
   return status;
 }
@@ -206,6 +207,7 @@ void Writer::run() {
     publish();
   }
   write(true);
+  engine_.close();
   publish();
 }
 
@@ -218,21 +220,24 @@ bool Writer::wait(std::deque<Job>& jobs) {
     pushed_.wait_until(lock, next_try_, called);
   else
     pushed_.wait(lock, called);
-  if (jobs_.empty() && stopping_) return false;
-  jobs.swap(jobs_);
-  rows_ = questions_ = 0;
   if (const std::uint64_t up_to = std::exchange(reserve_, 0); up_to > 0) engine_.reserve_worker_ids(up_to);
-  return true;
+  jobs.swap(jobs_);
+  in_hand_ = std::exchange(rows_, 0);
+  questions_ = 0;
+  return !jobs.empty() || !stopping_;
 }
 
 void Writer::perform(Job& job) {
   if (auto* failure = std::get_if<Add<core::FailureRow>>(&job)) {
     engine_.keep(failure->row, std::move(failure->stored));
+    ++kept_;
   } else if (auto* end_row = std::get_if<Add<core::EndRow>>(&job)) {
     engine_.keep(end_row->row, std::move(end_row->stored));
+    ++kept_;
   } else {
     write(false);  // so that all that was asked for before is answered before
-    settle(std::get<Question>(job).ask(engine_), true);
+    outbox_.calls.push_back(std::get<Question>(job).ask(engine_));
+    publish();
   }
 }
 
@@ -243,20 +248,23 @@ void Writer::write(bool at_once) {
 }
 
 void Writer::settle(Call call, bool safe) {
-  if (!call) return;
-  const std::lock_guard lock(mutex_);
-  (safe ? finished_.calls : finished_.discarded).push_back(std::move(call));
-  announce();
+  if (call) (safe ? outbox_.calls : outbox_.discarded).push_back(std::move(call));
 }
 
+// Answers and status leave together, so that whoever gets an answer finds the status that belongs to it.
 void Writer::publish() {
   const std::lock_guard lock(mutex_);
-  if (over_) return;
-  if (!same(status_, engine_.status())) {
-    finished_.status_changed = true;
-    announce();
+  in_hand_ -= std::exchange(kept_, 0);
+  if (!over_) {
+    outbox_.status_changed = !same(status_, engine_.status());
+    status_ = engine_.status();
   }
-  status_ = engine_.status();
+  if (outbox_.calls.empty() && outbox_.discarded.empty() && !outbox_.status_changed) return;
+  std::move(outbox_.calls.begin(), outbox_.calls.end(), std::back_inserter(finished_.calls));
+  std::move(outbox_.discarded.begin(), outbox_.discarded.end(), std::back_inserter(finished_.discarded));
+  finished_.status_changed |= outbox_.status_changed;
+  outbox_ = {};
+  announce();
 }
 
 }  // namespace refork::store

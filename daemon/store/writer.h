@@ -1,5 +1,7 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -88,6 +90,8 @@ class Writer {
   Engine::Clock::time_point next_try_;
   std::uint64_t last_worker_id_ = 0;
   base::UniqueFd wakeup_;
+  Finished outbox_;       // the thread's, until it publishes
+  std::size_t kept_ = 0;  // rows the engine has got since then
   pthread_t thread_{};
   bool started_ = false;
 
@@ -95,6 +99,7 @@ class Writer {
   std::condition_variable pushed_, ended_;
   std::deque<Job> jobs_;
   std::size_t rows_ = 0, questions_ = 0;  // in jobs_
+  std::size_t in_hand_ = 0;               // rows taken from there, which the engine has not got yet
   std::uint64_t reserve_ = 0;
   std::uint64_t overflowed_ = 0;
   Finished finished_;

@@ -1,1 +1,6 @@
 # tests of store
+foreach(part rows schema trouble process)
+  refork_test(store_${part}_test
+    SOURCES store_${part}_test.cc
+    LINK reforkd_store nlohmann_json::nlohmann_json)
+endforeach()
