@@ -26,18 +26,23 @@ base::Result<void> Listeners::open(Loop& loop, const std::vector<std::string>& a
 }
 
 void Listeners::watch(std::size_t index) {
-  sources_[index] = loop_->watch(sockets_[index].fd(), 0, [this, index](std::uint32_t) {
-    if (!sockets_[index].broken()) return;
-    const std::string address = sockets_[index].address();
-    // Not from within the source's own callback.
-    loop_->later([this, index, address] {
-      if (index >= sockets_.size()) return;
-      sources_[index].reset();
-      if (const auto result = sockets_[index].reopen(); !result) log::error(result.error().what);
-      watch(index);
-      reopened_(address);
-    });
+  // A unix listener shut down for reading alone gives EPOLLRDHUP only. Connections are none of reforkd's
+  // business.
+  sources_[index] = loop_->watch(sockets_[index].fd(), EPOLLRDHUP, [this, index](std::uint32_t) {
+    if (sockets_[index].broken()) reopen(index);
   });
+}
+
+void Listeners::reopen(std::size_t index) {
+  loop_->park(std::move(sources_[index]));
+  if (const auto result = sockets_[index].reopen(); !result) {
+    log::error(result.error().what + "; trying again in 1 s");
+    sources_[index] = loop_->timer([this, index] { reopen(index); });
+    Loop::arm(sources_[index], core::Clock::now() + std::chrono::seconds(1));
+    return;
+  }
+  watch(index);
+  reopened_(sockets_[index].address());
 }
 
 std::vector<std::string> Listeners::addresses() const {

@@ -25,6 +25,7 @@ class Listeners {
 
  private:
   void watch(std::size_t index);
+  void reopen(std::size_t index);
   Loop* loop_ = nullptr;
   Reopened reopened_;
   std::vector<os::ListenSocket> sockets_;
