@@ -94,29 +94,29 @@ TEST_F(ApiTest, AFailureIsAnnouncedWithoutItsContents) {
 
 TEST_F(ApiTest, BusctlIntrospectsWithNamesOfArguments) {
   if (!has_busctl()) GTEST_SKIP() << "no busctl";
-  const std::string tree = busctl("tree any");
+  const std::string tree = busctl("tree org.refork1");
   EXPECT_THAT(tree, HasSubstr("/org/refork1/worker/17"));
   EXPECT_THAT(tree, HasSubstr(service_path("web-front.1")));
-  const std::string manager = busctl("introspect any /org/refork1");
+  const std::string manager = busctl("introspect org.refork1 /org/refork1");
   for (const char* name :
        {".Start", ".ListFailures", ".GetFailure", ".Version", ".FailureRecorded", ".GetManagedObjects"})
     EXPECT_THAT(manager, HasSubstr(name));
-  EXPECT_THAT(busctl("--xml-interface introspect any /org/refork1"), HasSubstr("name=\"filter\""));
+  EXPECT_THAT(busctl("--xml-interface introspect org.refork1 /org/refork1"), HasSubstr("name=\"filter\""));
 }
 
 TEST_F(ApiTest, BusctlReadsAndCalls) {
   if (!has_busctl()) GTEST_SKIP() << "no busctl";
   const std::string service = service_path("web-front.1");
-  EXPECT_EQ(busctl("get-property any /org/refork1/worker/17 org.refork1.Worker Served"), "t 1200\n");
+  EXPECT_EQ(busctl("get-property org.refork1 /org/refork1/worker/17 org.refork1.Worker Served"), "t 1200\n");
   operations_.now.services[0].workers[1].served = 1300;
-  EXPECT_EQ(busctl("get-property any /org/refork1/worker/17 org.refork1.Worker Served"), "t 1300\n")
+  EXPECT_EQ(busctl("get-property org.refork1 /org/refork1/worker/17 org.refork1.Worker Served"), "t 1300\n")
       << "read fresh";
-  EXPECT_EQ(busctl("get-property any " + service + " org.refork1.Service EmptySlots"),
+  EXPECT_EQ(busctl("get-property org.refork1 " + service + " org.refork1.Service EmptySlots"),
             "a(uuts) 1 1 3 1004000 \"exited with 1 before it was ready\"\n");
-  busctl("call any " + service + " org.refork1.Service Reload b true");
-  busctl("call any " + service + " org.refork1.Service Scale ub 3 true");
-  busctl("call any /org/refork1/worker/17 org.refork1.Worker Drain b false");
-  busctl("call any /org/refork1/worker/17 org.refork1.Worker Send s 1");
+  busctl("call org.refork1 " + service + " org.refork1.Service Reload b true");
+  busctl("call org.refork1 " + service + " org.refork1.Service Scale ub 3 true");
+  busctl("call org.refork1 /org/refork1/worker/17 org.refork1.Worker Drain b false");
+  busctl("call org.refork1 /org/refork1/worker/17 org.refork1.Worker Send s 1");
   EXPECT_THAT(operations_.calls,
               ElementsAre("reload web-front.1", "scale 3 web-front.1", "drain 17", "send 1 17"));
 }
@@ -125,15 +125,16 @@ TEST_F(ApiTest, AnUnknownFilterIsRefusedByName) {
   if (!has_busctl()) GTEST_SKIP() << "no busctl";
   const auto [code, output] =
       command("busctl --address=unix:path=" + path_ +
-              " call any /org/refork1 org.refork1.Manager ListFailures 'a{sv}' 1 x s y");
+              " call org.refork1 /org/refork1 org.refork1.Manager ListFailures 'a{sv}' 1 x s y");
   EXPECT_NE(code, 0);
   EXPECT_THAT(output, HasSubstr("unknown filter x"));
 }
 
 TEST_F(ApiTest, AWorkerThatIsGoneHasNoObject) {
   if (!has_busctl()) GTEST_SKIP() << "no busctl";
-  const auto [code, output] = command("busctl --address=unix:path=" + path_ +
-                                      " get-property any /org/refork1/worker/99 org.refork1.Worker Served");
+  const auto [code, output] =
+      command("busctl --address=unix:path=" + path_ +
+              " get-property org.refork1 /org/refork1/worker/99 org.refork1.Worker Served");
   EXPECT_NE(code, 0);
   EXPECT_THAT(output, HasSubstr("Unknown object"));
 }
