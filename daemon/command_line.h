@@ -14,7 +14,8 @@ struct CommandLine {
   config::Outcome config;
 };
 
-// Prints help, version or what is wrong, and gives the exit code in `exit_code`, where there is nothing to run.
+// Prints help, version or what is wrong, and gives the exit code in `exit_code`, where there is nothing to
+// run.
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code);
 
 }  // namespace refork
