@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <cerrno>
+#include <cstring>
 #include <stdexcept>
 
 namespace refork::test {
@@ -72,8 +74,14 @@ void FakePrimary::tell_and_wait(const std::string& command) {
 }
 
 void FakePrimary::send(const proto::Message& message) {
-  const auto sent = channel_->send(message);
-  if (!sent) throw std::runtime_error(sent.error().what);
+  int code = 0;
+  const auto settled = [&] {
+    const auto sent = channel_->send(message);
+    code = sent ? 0 : sent.error().code;
+    return code != EAGAIN;  // full: the worker reads on
+  };
+  if (!wait_until(settled) || code != 0)
+    throw std::runtime_error("send: " + std::string(std::strerror(code)));
 }
 
 void FakePrimary::send_raw(std::string_view packet) {

@@ -4,11 +4,17 @@
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "worker/aggregator.h"
+#include "worker/environment.h"
 #include "worker/failure_record.h"
 #include "worker/frames.h"
 #include "worker/life.h"
+#include "worker/link.h"
 
 namespace refork::worker {
 namespace {
@@ -198,6 +204,61 @@ TEST(Frames, KnowTheSystemsOwnLibraries) {
   EXPECT_TRUE(is_system_path("linux-vdso.so.1"));
   EXPECT_FALSE(is_system_path("/usr/local/lib/libfoo.so"));
   EXPECT_FALSE(is_system_path("/srv/app/libfoo.so"));
+}
+
+TEST(Link, KeepsWhatFindsNoRoomInOrderAndABoundedNumberOfIt) {
+  auto pair = proto::Channel::make_pair();
+  ASSERT_TRUE(pair);
+  Link link(std::move(pair->worker));
+  proto::Channel primary(std::move(pair->primary));
+  std::uint64_t sent = 0;
+  while (!link.pending()) link.post(proto::FailureNote{std::to_string(++sent), Then::drain});
+  const std::uint64_t kept = sent - 1 + Link::max_pending;
+  while (sent < kept + 10) link.post(proto::FailureNote{std::to_string(++sent), Then::drain});
+  EXPECT_FALSE(link.offer(proto::AppMessage{"1"}));
+  std::uint64_t received = 0;
+  for (;;) {
+    auto next = primary.receive();
+    if (std::holds_alternative<proto::Channel::Empty>(next) && !link.pending()) break;
+    if (auto* message = std::get_if<proto::Message>(&next))
+      EXPECT_EQ(std::get<proto::FailureNote>(*message).id, std::to_string(++received));
+    else
+      link.flush();
+  }
+  EXPECT_EQ(received, kept);
+  EXPECT_TRUE(link.offer(proto::AppMessage{"1"}));
+}
+
+TEST(Link, KnowsThatItsPeerIsGone) {
+  auto pair = proto::Channel::make_pair();
+  ASSERT_TRUE(pair);
+  Link link(std::move(pair->worker));
+  pair->primary.reset();
+  EXPECT_FALSE(link.offer(proto::AppMessage{"1"}));
+  link.post(proto::Ready{});
+  EXPECT_FALSE(link.pending());
+}
+
+base::UniqueFd bound(const sockaddr* address, socklen_t size) {
+  base::UniqueFd fd(socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(bind(fd.get(), address, size), 0);
+  return fd;
+}
+
+TEST(Environment, WritesAddressesAsTheConfigurationDoes) {
+  sockaddr_in6 six{};
+  six.sin6_family = AF_INET6;
+  six.sin6_addr = in6addr_loopback;
+  const auto tcp = bound(reinterpret_cast<const sockaddr*>(&six), sizeof six);
+  EXPECT_THAT(address_of(tcp.get()), ::testing::StartsWith("tcp://[::1]:"));
+  sockaddr_un abstract{};
+  abstract.sun_family = AF_UNIX;
+  const std::string name = "refork-test-" + std::to_string(getpid());
+  name.copy(abstract.sun_path + 1, sizeof abstract.sun_path - 2);
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const auto local = bound(reinterpret_cast<const sockaddr*>(&abstract), size);
+  EXPECT_EQ(address_of(local.get()), "unix:@" + name);
+  EXPECT_EQ(address_of(STDIN_FILENO), "");
 }
 
 }  // namespace

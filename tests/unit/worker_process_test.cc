@@ -288,6 +288,29 @@ TEST_P(WorkerProcess, KeepsMessagesUntilSomebodyTakesThem) {
   EXPECT_TRUE(primary.printed("message 2"));
 }
 
+TEST_P(WorkerProcess, KeepsAThousandAndTwentyFourEarlyMessagesAndDropsTheNext) {
+  auto primary = start();
+  primary.welcome();
+  for (int i = 1; i <= 1025; ++i) primary.send(AppMessage{std::to_string(i)});
+  ASSERT_TRUE(primary.process().wait_for_error_line("messages are dropped"));
+  primary.tell_and_wait("listen-to-messages");
+  EXPECT_TRUE(primary.printed("message 1024"));
+  primary.send(AppMessage{"\"after\""});
+  EXPECT_TRUE(primary.printed("message \"after\""));
+  EXPECT_THAT(primary.output(), Not(HasSubstr("message 1025")));
+}
+
+TEST_P(WorkerProcess, KeepsOneMebibyteOfEarlyMessagesAndDropsTheNext) {
+  auto primary = start();
+  primary.welcome();
+  const auto body = [](char letter) { return "\"" + std::string(60 * 1024 - 2, letter) + "\""; };
+  for (char letter = 'a'; letter < 'a' + 18; ++letter) primary.send(AppMessage{body(letter)});  // 17 fit
+  ASSERT_TRUE(primary.process().wait_for_error_line("messages are dropped"));
+  primary.tell_and_wait("listen-to-messages");
+  EXPECT_TRUE(primary.printed("message " + body('q')));
+  EXPECT_THAT(primary.output(), Not(HasSubstr("rrr")));
+}
+
 TEST_P(WorkerProcess, SendsMessagesAndRefusesWhatIsNone) {
   auto primary = start();
   primary.welcome();

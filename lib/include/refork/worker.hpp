@@ -158,7 +158,8 @@ class REFORK_API Worker {
 
   // Says that the process ends now, and returns the exit code for main(): `return worker.finish();`. A clean
   // end if nothing is left in flight. No callback runs any more once it has returned (unless it was called
-  // from one), and the deadline is no longer enforced here. Idempotent; the destructor does the same.
+  // from one, or process() is under way on another thread), and the deadline is no longer enforced here.
+  // Idempotent; the destructor does the same.
   int finish() noexcept;
 
   // Application messages: `json` is one JSON value of at most 60 KiB. Returns false if it is none, where

@@ -11,6 +11,8 @@ namespace refork::worker {
 // kept and sent by the next flush(); nothing ever waits.
 class Link {
  public:
+  static constexpr std::size_t max_pending = 256;  // of more nudges than that, one is as good as another
+
   explicit Link(base::UniqueFd fd) : channel_(std::move(fd)) {}
 
   int fd() const noexcept { return channel_.fd(); }
@@ -28,9 +30,6 @@ class Link {
   void close() noexcept;  // nothing is sent or received any more; the descriptor stays open
 
  private:
-  // Kept messages; of nudges beyond it one is as good as another.
-  static constexpr std::size_t max_pending = 256;
-
   bool send(const proto::Message& message);  // mutex_ is held; false: no room
   void send_pending();
 

@@ -106,13 +106,13 @@ void arm_second_line(std::chrono::steady_clock::time_point deadline, int channel
   } catch (...) {
     second_line.channel_fd.store(-1);
   }
-  struct sigaction action {};
-  action.sa_handler = on_second_line;
   sigevent event{};
   event.sigev_notify = SIGEV_SIGNAL;
   event.sigev_signo = deadline_signal();
-  if (sigaction(deadline_signal(), &action, &second_line.before) != 0) return;
   if (timer_create(CLOCK_MONOTONIC, &event, &second_line.timer) != 0) return;
+  struct sigaction action {};
+  action.sa_handler = on_second_line;
+  sigaction(deadline_signal(), &action, &second_line.before);
   using namespace std::chrono;
   const auto when = duration_cast<nanoseconds>((deadline + second_line_after).time_since_epoch());
   itimerspec spec{};
