@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view ellipsis = "…";
 constexpr std::size_t gap = 2;        // columns between two columns of a table
-constexpr std::size_t narrowest = 5;  // a column of a table is cut to no less
+constexpr std::size_t narrowest = 5;  // the last column is not cut to less before the others are
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
@@ -186,7 +186,7 @@ std::vector<std::size_t> Table::widths(std::size_t available) const {
   }
   while (total() > available) {
     const auto longest = std::max_element(widths.begin(), widths.end());
-    if (*longest <= narrowest) break;
+    if (*longest <= 1) break;
     --*longest;
   }
   return widths;

@@ -2,6 +2,9 @@
 // asked over it is in objects.cc and methods.cc.
 #include "bus/connection.h"
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <utility>
 
 #include "bus/objects.h"
@@ -11,6 +14,8 @@ namespace refork::bus {
 namespace {
 
 constexpr const char* local_path = "/org/freedesktop/DBus/Local";
+// Bytes that the kernel keeps for a peer that does not read; sd-bus would have it keep 8 MiB.
+constexpr int send_buffer = 256 * 1024;
 constexpr const char* local_interface = "org.freedesktop.DBus.Local";
 
 }  // namespace
@@ -39,6 +44,8 @@ int Connection::start(sd_event* loop, base::UniqueFd fd, sd_id128_t server) {
   if ((r = watch(loop)) < 0) return r;
   if ((r = add_objects(made, *this, slots_)) < 0) return r;
   if ((r = sd_bus_start(made)) < 0) return r;
+  if (::setsockopt(sd_bus_get_fd(made), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) < 0)
+    return -errno;
   return sd_bus_attach_event(made, loop, SD_EVENT_PRIORITY_NORMAL);
 }
 

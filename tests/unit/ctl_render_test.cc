@@ -1,0 +1,220 @@
+// What people see, to the letter.
+#include "ctl/render.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <ctime>
+
+#include "ctl/json.h"
+
+namespace refork::ctl {
+namespace {
+
+class RenderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ::setenv("TZ", "UTC", 1);
+    ::tzset();
+  }
+  View view{100, false, 1'790'000'192'000};
+};
+
+Status some_status() {
+  Status status;
+  status.daemon = {
+      "0.1.0", 4711, 1'790'000'000'000, 6'815'744, "/etc/refork/refork.json", {"ok", "", "", 0, 0}};
+  Service web{"web", "running", 3, 2, 12, 11, {"tcp://0.0.0.0:8080", "unix:/run/web.sock"}, "", {}};
+  web.workers = {{12, "web", 0, 4699, "draining", 2, 1, 800, true, 1'789'996'592'000, 1'790'000'219'000, 0,
+                  9'437'184, "error"},
+                 {17, "web", 0, 4720, "serving", 3, 2, 1200, false, 1'790'000'180'000, 0, 0, 8'493'465, ""},
+                 {0, "web", 1, 0, "backoff", 3, 0, 0, false, 0, 0, 1'790'000'196'000, 0, "exited with 1"}};
+  status.services = {{"api", "stopped", 1, 0, 0, 0, {}, "", {}}, web};
+  return status;
+}
+
+TEST_F(RenderTest, TheStatusShowsServicesAndWorkers) {
+  EXPECT_EQ(
+      render_status(some_status(), view),
+      "reforkd 0.1.0, pid 4711, up 3m12s, 6.5M, /etc/refork/refork.json\n"
+      "\n"
+      "api: stopped, generation 1, 0/0 serving, 0 failures, 0 restarts\n"
+      "\n"
+      "web: running, generation 3, 1/2 serving, 12 failures, 11 restarts\n"
+      "  tcp://0.0.0.0:8080 unix:/run/web.sock\n"
+      "  SLOT  WORKER   PID  STATE     GEN  IN-FLIGHT  SERVED    AGE  MEMORY  NOTE\n"
+      "     0      12  4699  draining    2          1     800  1h00m    9.0M  tainted, error, killed in 27s\n"
+      "     0      17  4720  serving     3          2    1200    12s    8.1M\n"
+      "     1       -     -  backoff     3          -       -      -       -  exited with 1, next start in "
+      "…\n");
+}
+
+TEST_F(RenderTest, NoLineIsWiderThanTheTerminal) {
+  for (const std::size_t width : {60u, 80u, 100u, 132u}) {
+    view.width = width;
+    const std::string text = render_status(some_status(), view);
+    for (std::size_t start = 0; start < text.size(); start = text.find('\n', start) + 1)
+      EXPECT_LE(columns(text.substr(start, text.find('\n', start) - start)), width);
+  }
+}
+
+TEST_F(RenderTest, AStoreThatCannotWriteIsNamed) {
+  auto status = some_status();
+  status.services.clear();
+  status.daemon.store = {"degraded", "disk full", "", 12, 1};
+  EXPECT_EQ(render_status(status, view),
+            "reforkd 0.1.0, pid 4711, up 3m12s, 6.5M, /etc/refork/refork.json\n"
+            "store degraded: disk full, 12 records kept in memory, 1 dropped\n");
+}
+
+// clang-format off
+constexpr const char* record = R"json({"id":"01ab","revision":2,"time":"2026-09-21T14:13:20.000Z","time_ms":1790000000000,
+  "service":"web","slot":0,"worker":17,"pid":4720,"kind":"exception","type":"std::runtime_error",
+  "message":"no such \u001b[2Jrow\nat all","causes":[{"type":"std::logic_error","message":"empty key"}],
+  "domain":"request","domains":["request","session"],"thrown":true,"emitter":null,"bound":"timer","rethrown":false,
+  "request":{"label":"GET /error?…","age_ms":12},"context":{"user":"7"},
+  "stack":[
+    {"function":"raise","file":null,"line":null,"module":"/usr/lib/libx.so","offset":16,"in_app":false},
+    {"function":"handle(Request&)","file":"src/app.cc","line":42,"module":"/usr/lib/web/server","offset":9,"in_app":true},
+    {"function":null,"file":null,"line":null,"module":"/usr/lib/web/server","offset":4112,"in_app":true}],
+  "fingerprint":"00112233445566ff","count":3,"in_flight_at_failure":5,
+  "drain":{"requested":"error","outcome":"deadline","duration_ms":30000,"completed":4,"crossed":1,
+           "cut":[{"label":"GET /hang","age_ms":29000}]},
+  "exit":{"code":null,"signal":9,"core":false},"output_tail":null})json";
+// clang-format on
+
+TEST_F(RenderTest, AFailureBeginsWithItsCauseItsRequestAndItsPlace) {
+  const auto failure = parse_failure(record);
+  ASSERT_TRUE(failure) << failure.error().what;
+  EXPECT_EQ(render_failure(*failure, view),
+            "web/0 worker 17: std::runtime_error: no such \\x1b[2Jrow\\nat all\n"
+            "  caused by std::logic_error: empty key\n"
+            "request  GET /error?… (12ms old)\n"
+            "where    handle(Request&) at src/app.cc:42\n"
+            "\n"
+            "id       01ab\n"
+            "time     2026-09-21 14:13:20\n"
+            "kind     exception\n"
+            "pid      4720\n"
+            "count    3\n"
+            "print    00112233445566ff\n"
+            "domain   request in session, through callback timer\n"
+            "inflight 5\n"
+            "drain    deadline, asked for by error, after 30s, 4 requests completed, 1 crossed, 1 cut\n"
+            "  cut GET /hang (29s old)\n"
+            "exit     SIGKILL\n"
+            "context  user = 7\n"
+            "stack    newest first\n"
+            "  #0  raise at /usr/lib/libx.so+0x10\n"
+            "  #1  handle(Request&) at src/app.cc:42\n"
+            "  #2  /usr/lib/web/server+0x1010\n");
+}
+
+TEST_F(RenderTest, FailuresAreOneLineEach) {
+  const std::vector<Failure> failures = {*parse_failure(record)};
+  EXPECT_EQ(render_failures(failures, view),
+            "TIME                 ID    WHERE  KIND       COUNT  REQUEST       ERROR\n"
+            "2026-09-21 14:13:20  01ab  web/0  exception      3  GET /error?…  std::runtime_error: no such "
+            "\\x1b[…\n");
+  EXPECT_EQ(render_failures({}, view), "No failures.\n");
+}
+
+TEST_F(RenderTest, AnEventIsOneLine) {
+  const Event event{7, 1'790'000'000'000, "worker-ready", "web", 0, 17, 4720, "after 12 ms"};
+  EXPECT_EQ(render_event(event, view),
+            "2026-09-21 14:13:20 worker-ready web/0 worker 17 (pid 4720): after 12 ms\n");
+  EXPECT_EQ(render_event({8, 1'790'000'000'000, "store-state", "", -1, 0, 0, "ok"}, view),
+            "2026-09-21 14:13:20 store-state ok\n");
+  view.width = 40;
+  EXPECT_EQ(render_event(event, view), "2026-09-21 14:13:20 worker-ready web/0 …\n");
+}
+
+TEST_F(RenderTest, TheNamesForScriptsAreFixed) {
+  auto status = some_status();
+  status.services.erase(status.services.begin());
+  status.services[0].workers.erase(status.services[0].workers.begin() + 1);
+  EXPECT_EQ(status_json(status), R"({
+  "daemon": {
+    "version": "0.1.0",
+    "pid": 4711,
+    "started_ms": 1790000000000,
+    "rss_bytes": 6815744,
+    "config": "/etc/refork/refork.json",
+    "store": {
+      "state": "ok",
+      "why": null,
+      "path": null,
+      "waiting": 0,
+      "dropped": 0
+    }
+  },
+  "services": [
+    {
+      "name": "web",
+      "state": "running",
+      "generation": 3,
+      "wanted": 2,
+      "failures": 12,
+      "restarts": 11,
+      "listen": [
+        "tcp://0.0.0.0:8080",
+        "unix:/run/web.sock"
+      ],
+      "why": null,
+      "workers": [
+        {
+          "id": 12,
+          "slot": 0,
+          "pid": 4699,
+          "state": "draining",
+          "generation": 2,
+          "in_flight": 1,
+          "served": 800,
+          "tainted": true,
+          "started_ms": 1789996592000,
+          "rss_bytes": 9437184,
+          "deadline_ms": 1790000219000,
+          "next_start_ms": null,
+          "why": "error"
+        },
+        {
+          "id": null,
+          "slot": 1,
+          "pid": null,
+          "state": "backoff",
+          "generation": 3,
+          "in_flight": 0,
+          "served": 0,
+          "tainted": false,
+          "started_ms": null,
+          "rss_bytes": 0,
+          "deadline_ms": null,
+          "next_start_ms": 1790000196000,
+          "why": "exited with 1"
+        }
+      ]
+    }
+  ]
+}
+)");
+  EXPECT_EQ(event_json({7, 1000, "worker-ready", "web", 0, 17, 4720, "x"}),
+            "{\"sequence\":7,\"time_ms\":1000,\"type\":\"worker-ready\",\"service\":\"web\",\"slot\":0,"
+            "\"worker\":17,"
+            "\"pid\":4720,\"text\":\"x\"}\n");
+  EXPECT_EQ(failures_json({"{\"a\":1}", "{\"b\":2}"}), "[\n{\"a\":1},\n{\"b\":2}\n]\n");
+  EXPECT_EQ(failures_json({}), "[]\n");
+  EXPECT_EQ(message_json(17, "{\"n\":1}"), "{\"type\":\"message\",\"worker\":17,\"message\":{\"n\":1}}\n");
+}
+
+TEST_F(RenderTest, ARecordOfAnotherShapeIsReadAsFarAsItGoes) {
+  EXPECT_FALSE(parse_failure("[]"));
+  EXPECT_FALSE(parse_failure("{"));
+  const auto odd =
+      parse_failure(R"({"id":7,"stack":{},"causes":[1],"slot":"x","request":"y","exit":{"code":1}})");
+  ASSERT_TRUE(odd);
+  EXPECT_EQ(odd->id, "");
+  EXPECT_EQ(odd->exit->code, 1);
+}
+
+}  // namespace
+}  // namespace refork::ctl
