@@ -35,7 +35,7 @@ struct Operation {
 // ECONNRESET where reforkd ended the connection. Not for several threads at once.
 class Client {
  public:
-  // The error's code is connect(2)'s.
+  // The error's code is connect(2)'s, or ECONNRESET where reforkd does not let anybody in.
   static base::Result<Client> connect(const std::string& path);
 
   base::Result<Status> status();

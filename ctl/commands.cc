@@ -27,6 +27,7 @@ int refuse(const Console& console, const Error& error) {
 }
 
 int no_way_in(const Console& console, const std::string& path, const Error& error) {
+  if (error.code == ECONNRESET) return refuse(console, error);  // somebody is there, but has no room
   if (error.code == EACCES || error.code == EPERM)
     return complain(console,
                     "access to " + path + " denied: " + error.what +

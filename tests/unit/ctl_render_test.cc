@@ -45,8 +45,8 @@ TEST_F(RenderTest, TheStatusShowsServicesAndWorkers) {
       "  SLOT  WORKER   PID  STATE     GEN  IN-FLIGHT  SERVED    AGE  MEMORY  NOTE\n"
       "     0      12  4699  draining    2          1     800  1h00m    9.0M  tainted, error, killed in 27s\n"
       "     0      17  4720  serving     3          2    1200    12s    8.1M\n"
-      "     1       -     -  backoff     3          -       -      -       -  exited with 1, next start in "
-      "…\n");
+      "     1       -     -  backoff     3          -       -      -       -  exited with 1, next start "
+      "in…\n");
 }
 
 TEST_F(RenderTest, NoLineIsWiderThanTheTerminal) {
