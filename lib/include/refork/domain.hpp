@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <optional>
@@ -34,15 +33,14 @@ struct Frame {
   Frame* previous = nullptr;
   Frame* below = nullptr;  // the previous one that counts; an error handler's entry hides some
   State* state = nullptr;  // null: no domain is active
-  std::uint32_t depth = 0;
-  bool active = false;  // still on the stack
-  bool owner = false;   // the last handle went away meanwhile: the domain ends with this frame
+  bool owner = false;      // the last handle went away meanwhile: the domain ends with this frame
+  bool call = false;       // of a run, a bound callback or a handler, rather than of a Scope
 };
 
 using Thunk = void (*)(void*);
 
 REFORK_API bool run(State* state, Thunk call, void* argument);
-REFORK_API bool run_bound(State* state, std::string_view label, Thunk call, void* argument);
+REFORK_API bool run_bound(State* state, const std::string& label, Thunk call, void* argument);
 
 // run() gives optional<R>, bool for void, a reference_wrapper for a reference.
 template <class R>
@@ -247,6 +245,10 @@ class Bound {
     if constexpr (std::is_void_v<R>) {
       auto body = [&] { std::invoke(f, std::forward<Args>(args)...); };
       detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>, &body);
+    } else if constexpr (std::is_trivial_v<R>) {
+      R result{};
+      auto body = [&] { result = std::invoke(f, std::forward<Args>(args)...); };
+      return detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>, &body) ? result : R{};
     } else {
       static_assert(std::is_default_constructible_v<R>, "a bound callback returns R{} after an error");
       std::optional<R> result;
@@ -312,6 +314,13 @@ typename detail::RunResult<std::invoke_result_t<F, Args...>>::type Domain::run(F
   if constexpr (std::is_void_v<R>) {
     auto body = [&] { std::invoke(std::forward<F>(f), std::forward<Args>(args)...); };
     return detail::run(state_, detail::thunk<decltype(body)>, &body);
+  } else if constexpr (std::is_trivial_v<R>) {
+    // Two steps, so that the result is not written in parts and then read as a whole, which processors do
+    // slowly.
+    R value{};
+    auto body = [&] { value = std::invoke(std::forward<F>(f), std::forward<Args>(args)...); };
+    const bool done = detail::run(state_, detail::thunk<decltype(body)>, &body);
+    return done ? std::optional<R>(value) : std::nullopt;
   } else {
     typename detail::RunResult<R>::type result;
     auto body = [&] { result.emplace(std::invoke(std::forward<F>(f), std::forward<Args>(args)...)); };

@@ -4,6 +4,7 @@
 
 #include <cxxabi.h>
 
+#include <optional>
 #include <stdexcept>
 
 #include "domain/describe.h"
@@ -22,6 +23,12 @@ enum class Boundary {
   outermost,  // the sink, if there is one; otherwise outward to whoever may catch them
   bound,      // the sink, if there is one; otherwise std::terminate
 };
+
+// That of a run or report with this frame around it.
+Boundary boundary_above(const Frame* frame) noexcept {
+  while (frame && !frame->call) frame = frame->previous;
+  return frame ? Boundary::inner : Boundary::outermost;
+}
 
 // The handler that may be run now: not while this thread is running it already.
 HandlerRef usable_handler(State* state) noexcept {
@@ -84,14 +91,14 @@ void tell_original(Failure& failure, std::shared_ptr<const Failure> original) no
 // One call of an error handler, which may fail itself.
 class HandlerCall final : public Catcher {
  public:
-  HandlerCall(const Failure& failure, Boundary boundary, std::uint64_t request, std::uint32_t outward_depth)
-      : failure_(failure), boundary_(boundary), request_(request), outward_depth_(outward_depth) {}
+  HandlerCall(const Failure& failure, Boundary boundary, std::uint64_t request, const Frame* outward)
+      : failure_(failure), boundary_(boundary), request_(request), outward_(outward) {}
 
   Decision search(const InFlight& thrown) noexcept override {
     Decision decision = without_handler(boundary_);
     if (decision == Decision::capture) snapshot_.take(thrown, nullptr);
     if (decision == Decision::pass && boundary_ == Boundary::inner)
-      remember_failed_handler(thrown, failure_, request_, outward_depth_);
+      remember_failed_handler(thrown, failure_, request_, outward_);
     return decision;
   }
 
@@ -116,7 +123,7 @@ class HandlerCall final : public Catcher {
   const Failure& failure_;
   Boundary boundary_;
   std::uint64_t request_;
-  std::uint32_t outward_depth_;
+  const Frame* outward_;
   Snapshot snapshot_;
 };
 
@@ -138,7 +145,7 @@ class Handling {
 void run_handler(State& state, const Handler& handler, const Failure& failure, Boundary boundary,
                  std::uint64_t request) {
   Outside outside(&state);
-  HandlerCall call(failure, boundary, request, outside.depth());
+  HandlerCall call(failure, boundary, request, outside.parent());
   auto body = [&] { handler.function(failure); };
   _Unwind_Exception* thrown = nullptr;
   {
@@ -156,62 +163,76 @@ void deliver(State* state, const HandlerRef& handler, Failure& failure, Boundary
   if (handler) run_handler(*state, *handler.operator->(), failure, boundary, request);
 }
 
-// One call through a domain, of run() or of a bound callback.
+// Whether the frame lies above the other one (null: below all).
+bool is_above(const Frame* frame, const Frame* other) noexcept {
+  if (frame == other) return false;
+  while (frame && frame != other) frame = frame->previous;
+  return frame == other;
+}
+
+// One call through a domain, of run() or of a bound callback. What an error needs is made when there is one.
 class DomainCall final : public Catcher {
  public:
-  DomainCall(State* state, Boundary boundary, std::string_view label) noexcept
-      : boundary_(boundary), was_inside_run_(this_thread.inside_run), label_(label) {
+  // A bound callback's label, null for a run.
+  DomainCall(State* state, const std::string* label) noexcept : label_(label) {
+    frame_.call = true;
     push(frame_, state);
-    this_thread.inside_run = true;
   }
   ~DomainCall() {
     pop(frame_);
-    this_thread.inside_run = was_inside_run_;
-    if (!was_inside_run_ && this_thread.handler_failed) forget_failed_handler();
+    if (!frame_.previous && this_thread.handler_failed) forget_failed_handler();
   }
   DomainCall(const DomainCall&) = delete;
   DomainCall& operator=(const DomainCall&) = delete;
 
   Decision search(const InFlight& thrown) noexcept override {
     const FailedHandler* failed = find_failed_handler(thrown.exception);
-    if (!failed || frame_.depth <= failed->outward_depth) handler_ = usable_handler(frame_.state);
-    const Decision decision = handler_ ? Decision::capture : without_handler(boundary_);
-    if (decision == Decision::capture) snapshot_.take(thrown, frame_.state);
+    const bool hidden = failed && is_above(&frame_, failed->outward);
+    HandlerRef handler = hidden ? HandlerRef() : usable_handler(frame_.state);
+    const Boundary boundary = label_ ? Boundary::bound : boundary_above(frame_.previous);
+    const Decision decision = handler ? Decision::capture : without_handler(boundary);
+    if (decision != Decision::capture) return decision;
+    capture_.emplace();
+    capture_->boundary = boundary;
+    capture_->handler = std::move(handler);
+    capture_->snapshot.take(thrown, frame_.state);
     return decision;
   }
 
-  void captured(_Unwind_Exception* exception) {
+  __attribute__((noinline, cold)) void captured(_Unwind_Exception* exception) {
     State* state = frame_.state;
     pop(frame_);
-    Caught caught(exception, snapshot_.native());
+    Caught caught(exception, capture_->snapshot.native());
     Failure failure;
     caught.tell(failure);
-    snapshot_.tell(failure);
-    std::uint64_t request = snapshot_.request();
+    capture_->snapshot.tell(failure);
+    std::uint64_t request = capture_->snapshot.request();
     if (const FailedHandler* failed = find_failed_handler(exception)) {
       tell_original(failure, failed->original);
       request = failed->request;
       forget_failed_handler();
     }
     try {
-      failure.bound = label_;
+      if (label_) failure.bound = *label_;
     } catch (...) {
       failure.bound.clear();
     }
-    deliver(state, handler_, failure, boundary_, request);
+    deliver(state, capture_->handler, failure, capture_->boundary, request);
   }
 
  private:
+  struct Capture {
+    Boundary boundary = Boundary::inner;
+    HandlerRef handler;
+    Snapshot snapshot;
+  };
   Frame frame_;
-  Boundary boundary_;
-  bool was_inside_run_;
-  std::string_view label_;
-  HandlerRef handler_;
-  Snapshot snapshot_;
+  const std::string* label_;
+  std::optional<Capture> capture_;
 };
 
-bool call_inside(State* state, Boundary boundary, std::string_view label, Thunk call, void* argument) {
-  DomainCall domain_call(state, boundary, label);
+bool call_inside(State* state, const std::string* label, Thunk call, void* argument) {
+  DomainCall domain_call(state, label);
   _Unwind_Exception* captured = refork_domain_call(call, argument, &domain_call);
   if (!captured) return true;
   domain_call.captured(captured);
@@ -223,18 +244,16 @@ bool call_inside(State* state, Boundary boundary, std::string_view label, Thunk 
   throw std::runtime_error(failure.message);
 }
 
-Boundary boundary_here() noexcept { return this_thread.inside_run ? Boundary::inner : Boundary::outermost; }
-
 }  // namespace
 
 bool run(State* state, Thunk call, void* argument) {
-  if (state) return call_inside(state, boundary_here(), {}, call, argument);
+  if (state) return call_inside(state, nullptr, call, argument);
   call(argument);
   return true;
 }
 
-bool run_bound(State* state, std::string_view label, Thunk call, void* argument) {
-  return call_inside(state, Boundary::bound, label, call, argument);
+bool run_bound(State* state, const std::string& label, Thunk call, void* argument) {
+  return call_inside(state, &label, call, argument);
 }
 
 void report(State* state, Failure& failure, const void* reported_from) {
@@ -246,7 +265,7 @@ void report(State* state, Failure& failure, const void* reported_from) {
   Snapshot snapshot;
   snapshot.take(reported_from, state);
   snapshot.tell(failure);
-  deliver(state, handler, failure, boundary_here(), snapshot.request());
+  deliver(state, handler, failure, boundary_above(this_thread.top), snapshot.request());
 }
 
 }  // namespace refork::detail

@@ -22,56 +22,66 @@ std::string text_of(const std::exception& exception) {
   return what ? what : "(what() is null)";
 }
 
-std::string text_of(const char* text) { return text ? text : "(null)"; }
+std::string current_type() {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  return type ? demangle(type->name()) : std::string();
+}
+
+// The value of the exception that is being handled, if it is of a type that tells something.
+std::string text_of_current() {
+  try {
+    throw;
+  } catch (const std::string& thrown) {
+    return thrown;
+  } catch (std::string_view thrown) {
+    return std::string(thrown);
+  } catch (const char* thrown) {
+    return thrown ? thrown : "(null)";
+  } catch (const std::error_code& thrown) {
+    return thrown.message();
+  } catch (bool thrown) {
+    return thrown ? "true" : "false";
+  } catch (char thrown) {
+    return std::string(1, thrown);
+  } catch (int thrown) {
+    return std::to_string(thrown);
+  } catch (unsigned thrown) {
+    return std::to_string(thrown);
+  } catch (long thrown) {
+    return std::to_string(thrown);
+  } catch (unsigned long thrown) {
+    return std::to_string(thrown);
+  } catch (long long thrown) {
+    return std::to_string(thrown);
+  } catch (unsigned long long thrown) {
+    return std::to_string(thrown);
+  } catch (double thrown) {
+    return std::to_string(thrown);
+  } catch (float thrown) {
+    return std::to_string(thrown);
+  } catch (...) {
+    return {};  // the type has to say it all
+  }
+}
 
 // Rethrows the exception to see what it is; gives the one that is nested in it.
 std::exception_ptr describe_one(const std::exception_ptr& exception, std::string& type,
                                 std::string& message) {
-  std::exception_ptr nested;
   try {
     std::rethrow_exception(exception);
+  } catch (const std::exception& thrown) {
+    type = current_type();
+    message = text_of(thrown);
+    auto* nest = dynamic_cast<const std::nested_exception*>(&thrown);
+    return nest ? nest->nested_ptr() : nullptr;
+  } catch (const std::nested_exception& thrown) {
+    type = current_type();
+    return thrown.nested_ptr();
   } catch (...) {
-    if (const std::type_info* info = abi::__cxa_current_exception_type()) type = demangle(info->name());
-    try {
-      throw;
-    } catch (const std::exception& thrown) {
-      if (auto* nest = dynamic_cast<const std::nested_exception*>(&thrown)) nested = nest->nested_ptr();
-      message = text_of(thrown);
-    } catch (const std::nested_exception& thrown) {
-      nested = thrown.nested_ptr();
-    } catch (const std::string& thrown) {
-      message = thrown;
-    } catch (std::string_view thrown) {
-      message = thrown;
-    } catch (const char* thrown) {
-      message = text_of(thrown);
-    } catch (const std::error_code& thrown) {
-      message = thrown.message();
-    } catch (bool thrown) {
-      message = thrown ? "true" : "false";
-    } catch (char thrown) {
-      message = std::string(1, thrown);
-    } catch (int thrown) {
-      message = std::to_string(thrown);
-    } catch (unsigned thrown) {
-      message = std::to_string(thrown);
-    } catch (long thrown) {
-      message = std::to_string(thrown);
-    } catch (unsigned long thrown) {
-      message = std::to_string(thrown);
-    } catch (long long thrown) {
-      message = std::to_string(thrown);
-    } catch (unsigned long long thrown) {
-      message = std::to_string(thrown);
-    } catch (double thrown) {
-      message = std::to_string(thrown);
-    } catch (float thrown) {
-      message = std::to_string(thrown);
-    } catch (...) {
-      message.clear();  // the type has to say it all
-    }
+    type = current_type();
+    message = text_of_current();
+    return nullptr;
   }
-  return nested;
 }
 
 }  // namespace

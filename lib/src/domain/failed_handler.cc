@@ -28,14 +28,14 @@ std::exception_ptr keep(const InFlight& thrown) noexcept {
 }  // namespace
 
 void remember_failed_handler(const InFlight& thrown, const Failure& original, std::uint64_t request,
-                             std::uint32_t outward_depth) noexcept {
+                             const Frame* outward) noexcept {
   std::shared_ptr<const Failure> copy;
   try {
     copy = std::make_shared<const Failure>(original);
   } catch (...) {
     // No memory: that it was a handler is remembered all the same.
   }
-  remembered = {thrown.exception, keep(thrown), std::move(copy), request, outward_depth};
+  remembered = {thrown.exception, keep(thrown), std::move(copy), request, outward};
   this_thread.handler_failed = true;
 }
 

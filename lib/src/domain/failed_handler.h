@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "domain/trampoline.h"
-#include "refork/failure.hpp"
+#include "refork/domain.hpp"
 
 namespace refork::detail {
 
@@ -15,13 +15,12 @@ struct FailedHandler {
   std::exception_ptr kept;  // so that no later exception gets the same address
   std::shared_ptr<const Failure> original;
   std::uint64_t request = 0;
-  std::uint32_t outward_depth =
-      0;  // frames deeper than this one were left for the handler, and do not capture it
+  const Frame* outward = nullptr;  // those above it were left for the handler, and do not capture this
 };
 
 // Remembers it for this thread. In the search phase; what memory does not suffice for is not remembered.
 void remember_failed_handler(const InFlight& thrown, const Failure& original, std::uint64_t request,
-                             std::uint32_t outward_depth) noexcept;
+                             const Frame* outward) noexcept;
 // The one remembered, if it is this exception; otherwise null.
 const FailedHandler* find_failed_handler(const _Unwind_Exception* exception) noexcept;
 void forget_failed_handler() noexcept;

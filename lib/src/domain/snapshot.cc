@@ -73,9 +73,9 @@ bool is_native(_Unwind_Exception_Class exception_class) noexcept {
   return runtime == gnu || runtime == llvm;
 }
 
-Snapshot::~Snapshot() {
+void Snapshot::drop_chain() noexcept {
   for (std::size_t i = 0; i < chain_length_; ++i) release(chain_[i]);
-  if (own_) release(own_);
+  release(own_);
 }
 
 void Snapshot::take(const InFlight& thrown, State* own) noexcept {
@@ -83,9 +83,12 @@ void Snapshot::take(const InFlight& thrown, State* own) noexcept {
   rethrown_ = native_ && is_rethrown(thrown);
   take_chain(own);
   walk(thrown.limit);
+  // Above the throw: this library, then the unwinder, then the runtime; a sanitizer's interceptors stand
+  // between them.
   const std::size_t searched = std::min<std::size_t>(frames_, machinery_limit);
+  constexpr std::size_t widest_gap = 1;
   std::size_t machinery = 0;
-  for (std::size_t i = 0; i < searched; ++i)
+  for (std::size_t i = 0; i < searched && (machinery == 0 || i - machinery <= widest_gap); ++i)
     if (starts_exception(stack_[i])) machinery = i + 1;
   drop_newest(machinery);
 }

@@ -18,7 +18,9 @@ inline constexpr std::size_t chain_limit = 16;   // active domains kept; the out
 class Snapshot {
  public:
   Snapshot() {}  // NOLINT: the arrays are filled as far as the counts tell
-  ~Snapshot();
+  ~Snapshot() {
+    if (own_ || chain_length_ > 0) drop_chain();
+  }
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
@@ -38,6 +40,7 @@ class Snapshot {
 
  private:
   void take_chain(State* own) noexcept;
+  void drop_chain() noexcept;
   void walk(std::uintptr_t limit) noexcept;
   void drop_newest(std::size_t count) noexcept;
   template <class Visit>

@@ -6,30 +6,24 @@ namespace refork::detail {
 
 __thread Thread this_thread;
 
-void pop_out_of_order(Frame& frame) noexcept {
-  if (!frame.active) return;
-  frame.active = false;
-  Frame* found = this_thread.top;
-  while (found && found != &frame) found = found->previous;
-  if (!found) return;
-  for (Frame* above = this_thread.top; above != &frame; above = above->previous) above->active = false;
-  this_thread.top = frame.previous;
+void pop_out_of_order(const Frame& frame) noexcept {
+  for (Frame* found = this_thread.top; found; found = found->previous) {
+    if (found != &frame) continue;
+    this_thread.top = frame.previous;
+    return;
+  }
 }
 
-Outside::Outside(const State* state) noexcept : was_inside_run_(this_thread.inside_run) {
+Outside::Outside(const State* state) noexcept {
   Frame* parent = this_thread.top;
   while (parent && parent->state == state) parent = parent->below;
-  if (parent) depth_ = parent->depth;
   push(frame_, parent ? parent->state : nullptr);
   // Hidden frames stay on the stack, so that one that ends meanwhile is taken off it.
   frame_.below = parent;
-  this_thread.inside_run = true;
+  frame_.call = true;
 }
 
-Outside::~Outside() {
-  pop(frame_);
-  this_thread.inside_run = was_inside_run_;
-}
+Outside::~Outside() { pop(frame_); }
 
 }  // namespace refork::detail
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-
 #include "domain/state.h"
 
 namespace refork::detail {
@@ -10,7 +8,6 @@ namespace refork::detail {
 struct Thread {
   Frame* top = nullptr;             // the stack of active domains
   const State* adopting = nullptr;  // its new error handler is being copied: handles in it do not count
-  bool inside_run = false;          // a run or bound callback is under way
   bool handler_failed = false;      // see failed_handler.h
 };
 
@@ -21,18 +18,15 @@ extern __thread Thread this_thread __attribute__((visibility("hidden"), tls_mode
 inline void push(Frame& frame, State* state) noexcept {
   frame.previous = frame.below = this_thread.top;
   frame.state = state;
-  frame.depth = frame.previous ? frame.previous->depth + 1 : 1;
-  frame.active = true;
   this_thread.top = &frame;
 }
 
-void pop_out_of_order(Frame& frame) noexcept;
+void pop_out_of_order(const Frame& frame) noexcept;
 
 // Takes the frame off the stack, and with it all above; nothing if it is off already.
 inline void pop(Frame& frame) noexcept {
   if (this_thread.top == &frame) {
     this_thread.top = frame.previous;
-    frame.active = false;
   } else {
     pop_out_of_order(frame);
   }
@@ -62,12 +56,10 @@ class Outside {
   ~Outside();
   Outside(const Outside&) = delete;
   Outside& operator=(const Outside&) = delete;
-  std::uint32_t depth() const noexcept { return depth_; }  // frames deeper than this one are hidden
+  const Frame* parent() const noexcept { return frame_.below; }  // those above it are hidden
 
  private:
   Frame frame_;
-  std::uint32_t depth_ = 0;
-  bool was_inside_run_;
 };
 
 }  // namespace refork::detail

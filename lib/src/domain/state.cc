@@ -48,8 +48,8 @@ void State::operator delete(void* block) noexcept { Pool<State>::give(block); }
 void* Handler::operator new(std::size_t size) { return Pool<Handler>::take(size); }
 void Handler::operator delete(void* block) noexcept { Pool<Handler>::give(block); }
 
-HandlerRef::~HandlerRef() {
-  if (handler_ && drop_reference(handler_->references)) delete handler_;
+void HandlerRef::drop() noexcept {
+  if (drop_reference(handler_->references)) delete handler_;
 }
 
 void retain(State* state) noexcept {
@@ -152,10 +152,10 @@ void Domain::add(Member& member) const {
 
 void Domain::remove(Member& member) const {
   if (!state_ || member.domain_ != *this) return;
-  Domain kept = std::exchange(member.domain_, empty());
+  Domain kept = std::exchange(member.domain_, empty());  // *this may be the member's own handle
   if (!std::exchange(member.listed_, false)) return;
-  std::lock_guard lock(state_->mutex);
-  auto& members = state_->members;
+  std::lock_guard lock(kept.state_->mutex);
+  auto& members = kept.state_->members;
   members.erase(std::remove(members.begin(), members.end(), &member), members.end());
 }
 

@@ -33,11 +33,14 @@ class HandlerRef {
     std::swap(handler_, other.handler_);
     return *this;
   }
-  ~HandlerRef();
+  ~HandlerRef() {
+    if (handler_) drop();
+  }
   explicit operator bool() const noexcept { return handler_ != nullptr; }
   const Handler* operator->() const noexcept { return handler_; }
 
  private:
+  void drop() noexcept;
   Handler* handler_ = nullptr;
 };
 
