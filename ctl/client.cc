@@ -37,7 +37,7 @@ class CallError {
   const sd_bus_error* get() const { return &error_; }
 
  private:
-  sd_bus_error error_ = SD_BUS_ERROR_NULL;
+  sd_bus_error error_{};
 };
 
 // What went wrong with the connection itself.
