@@ -3,9 +3,11 @@
 #include "domain/snapshot.h"
 
 #include <cxxabi.h>
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <exception>
+#include <string_view>
 #include <typeinfo>
 
 #include "domain/stack.h"
@@ -64,6 +66,30 @@ bool starts_exception(void* address) noexcept {
          function == reinterpret_cast<void*>(&_Unwind_Resume_or_Rethrow);
 }
 
+// The same by name: where these functions are interposed (sanitizers do), their addresses are the
+// interposer's. Slow, for it searches whole symbol tables.
+bool starts_exception_by_name(void* address) noexcept {
+  Dl_info info;
+  if (!dladdr(address, &info) || !info.dli_sname) return false;
+  const std::string_view name = info.dli_sname;
+  return name == "__cxa_throw" || name == "__cxa_rethrow" ||
+         name == "_ZSt17rethrow_exceptionNSt15__exception_ptr13exception_ptrE" ||
+         name == "_Unwind_RaiseException" || name == "_Unwind_Resume_or_Rethrow";
+}
+
+// How many entries stand above the throw: this library, then the unwinder, then the runtime.
+template <class Starts>
+std::size_t count_machinery(void* const* stack, std::size_t size, Starts starts) noexcept {
+  std::size_t machinery = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    if (starts(stack[i]))
+      machinery = i + 1;
+    else if (machinery > 0)
+      break;
+  }
+  return machinery;
+}
+
 }  // namespace
 
 bool is_native(_Unwind_Exception_Class exception_class) noexcept {
@@ -83,13 +109,9 @@ void Snapshot::take(const InFlight& thrown, State* own) noexcept {
   rethrown_ = native_ && is_rethrown(thrown);
   take_chain(own);
   walk(thrown.limit);
-  // Above the throw: this library, then the unwinder, then the runtime; a sanitizer's interceptors stand
-  // between them.
   const std::size_t searched = std::min<std::size_t>(frames_, machinery_limit);
-  constexpr std::size_t widest_gap = 1;
-  std::size_t machinery = 0;
-  for (std::size_t i = 0; i < searched && (machinery == 0 || i - machinery <= widest_gap); ++i)
-    if (starts_exception(stack_[i])) machinery = i + 1;
+  std::size_t machinery = count_machinery(stack_.data(), searched, starts_exception);
+  if (machinery == 0) machinery = count_machinery(stack_.data(), searched, starts_exception_by_name);
   drop_newest(machinery);
 }
 
