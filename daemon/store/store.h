@@ -23,7 +23,7 @@ class Store {
  public:
   static constexpr std::size_t max_waiting = 4096;
 
-  // Never fails: a directory that cannot be used gives a degraded store. `next_worker` is where ids went on.
+  // Never fails: a directory that cannot be used gives a degraded store. Waits for the disk, up to a second for a lock.
   static std::unique_ptr<Store> open(const std::string& state_dir, core::StoreConfig config);
   virtual ~Store() = default;
 
@@ -31,14 +31,15 @@ class Store {
   virtual void dispatch() = 0;          // runs the callbacks of what was done meanwhile
 
   // Idempotent by id (a higher revision replaces). `stored` is called once the row is safe on disk; not at all while it
-  // is not, so that the caller keeps it elsewhere too.
+  // is not, so that the caller keeps it elsewhere too; also if an operator clears it before.
   virtual void add(core::FailureRow row, std::function<void()> stored) = 0;
   // One row a process; completes all failures of that worker with drain and exit.
   virtual void end(core::EndRow row, std::function<void()> stored) = 0;
 
   template <class T>
   using Reply = std::function<void(base::Result<T>)>;
-  // JSON objects of the shape of `reforkctl failures --json`, newest first; those still in memory included.
+  // JSON objects of the shape of `reforkctl failures --json`, newest first, 16 MiB at most; those still in memory
+  // included. Errors: ENOENT, EINVAL, EBUSY (more questions wait than the queue holds), ESHUTDOWN (closed), EIO, ….
   virtual void list(core::FailureFilter filter, Reply<std::vector<std::string>> reply) = 0;
   virtual void show(std::string id_prefix, Reply<std::string> reply) = 0;  // ENOENT, EINVAL if ambiguous
   virtual void clear(std::string service, Reply<std::uint64_t> reply) = 0;
@@ -49,7 +50,9 @@ class Store {
 
   virtual core::StoreStatus status() const = 0;
   virtual std::function<void()>& on_status_change() = 0;
-  virtual void close() = 0;  // writes what is waiting, for up to 5 s, and stops the thread
+  // Writes what is waiting, for up to 5 s, stops the thread and gives the file back. A dispatch() after it makes the
+  // last calls; rows added after it are dropped.
+  virtual void close() = 0;
 };
 
 }  // namespace refork::store

@@ -2,5 +2,5 @@
 foreach(part rows schema trouble process)
   refork_test(store_${part}_test
     SOURCES store_${part}_test.cc
-    LINK reforkd_store nlohmann_json::nlohmann_json)
+    LINK reforkd_store refork_base nlohmann_json::nlohmann_json)
 endforeach()

@@ -1,6 +1,7 @@
 // What is put into the store and what comes out of it, while the disk is well.
 #include <gmock/gmock.h>
 
+#include "proto/record.h"
 #include "unit/store_support.h"
 
 namespace refork::store::testing {
@@ -205,6 +206,23 @@ TEST_F(StoreRows, EveryPromisedFieldIsThereAndNullWhereItDoesNotApply) {
   EXPECT_EQ(record.at("slot"), 3);
   EXPECT_EQ(record.at("worker"), 7);
   EXPECT_EQ(record.at("count"), 1);
+}
+
+TEST_F(StoreRows, ARecordIsShownWithEveryFieldThatItWasEncodedWith) {
+  proto::FailureRecord record;
+  record.id = "a1";
+  record.service = "web";
+  record.worker = 7;
+  record.pid = 4711;
+  record.type = "std::runtime_error";
+  record.request = proto::RequestRef{"GET /error", 12};
+  core::FailureRow row = failure("a1", 7);
+  row.record = proto::encode(record);
+  ASSERT_TRUE(loop_->add(row));
+  const Json shown = loop_->list().at(0), encoded = Json::parse(row.record);
+  for (const auto& [name, value] : encoded.items()) EXPECT_EQ(shown.at(name), value) << name;
+  EXPECT_EQ(shown.at("pid"), 4711);
+  EXPECT_EQ(shown.at("request").at("label"), "GET /error");
 }
 
 TEST_F(StoreRows, WhatTheRecordSaysIsLeftAsItIs) {
