@@ -170,7 +170,14 @@ bool is_above(const Frame* frame, const Frame* other) noexcept {
   return frame == other;
 }
 
-// One call through a domain, of run() or of a bound callback. What an error needs is made when there is one.
+// What a call needs of an error that it captures.
+struct Capture {
+  Boundary boundary = Boundary::inner;
+  HandlerRef handler;
+  Snapshot snapshot;
+};
+
+// One call through a domain, of run() or of a bound callback.
 class DomainCall final : public Catcher {
  public:
   // A bound callback's label, null for a run.
@@ -221,11 +228,6 @@ class DomainCall final : public Catcher {
   }
 
  private:
-  struct Capture {
-    Boundary boundary = Boundary::inner;
-    HandlerRef handler;
-    Snapshot snapshot;
-  };
   Frame frame_;
   const std::string* label_;
   std::optional<Capture> capture_;
