@@ -16,7 +16,7 @@
 namespace refork::proto {
 
 inline constexpr std::uint32_t protocol_version = 1;
-inline constexpr std::size_t max_packet = 65536;   // bytes
+inline constexpr std::size_t max_packet = 65536;           // bytes
 inline constexpr std::size_t max_app_message = 60 * 1024;  // bytes of the JSON inside a `message`
 
 // Where a worker is in its life, as reforkd sees it; also the column of legal states below.
@@ -46,7 +46,10 @@ struct FailureNote {  // a nudge: the record itself stands in the flight recorde
   std::string id;
   Then then = Then::drain;
 };
-enum class Verdict { drain, serve };
+enum class Verdict {
+  drain,
+  serve
+};
 struct VerdictGiven {
   std::string id;  // of the FailureNote it answers
   Verdict verdict = Verdict::drain;
@@ -59,30 +62,45 @@ struct DrainOrder {  // also ends the `serve` of a tainted worker
 struct DrainBegun {  // the worker drains by itself: it was told by SIGTERM, or its application asked
   DrainReason reason = DrainReason::operator_;
 };
-struct Disconnect {  // the last message: the process ends now
+struct Disconnect {       // the last message: the process ends now
   bool deadline = false;  // because its time was up
 };
 struct AppMessage {
   std::string body;  // one JSON value, passed on as it is
 };
 
-using Message =
-    std::variant<Hello, Welcome, Ready, FailureNote, VerdictGiven, DrainOrder, DrainBegun, Disconnect, AppMessage>;
+using Message = std::variant<Hello, Welcome, Ready, FailureNote, VerdictGiven, DrainOrder, DrainBegun,
+                             Disconnect, AppMessage>;
 
-enum class MessageType { hello, welcome, ready, failure, verdict, drain, draining, disconnect, message };
-enum class Direction { to_primary, to_worker, both };
+enum class MessageType {
+  hello,
+  welcome,
+  ready,
+  failure,
+  verdict,
+  drain,
+  draining,
+  disconnect,
+  message
+};
+enum class Direction {
+  to_primary,
+  to_worker,
+  both
+};
 
 }  // namespace refork::proto
 
 namespace refork::base {
 template <>
 struct EnumNames<proto::WorkerState> {
-  static constexpr std::array<std::string_view, 5> names = {"starting", "standby", "serving", "draining", "killing"};
+  static constexpr std::array<std::string_view, 5> names = {"starting", "standby", "serving", "draining",
+                                                            "killing"};
 };
 template <>
 struct EnumNames<proto::MessageType> {
-  static constexpr std::array<std::string_view, 9> names = {"hello",    "welcome",    "ready",  "failure", "verdict",
-                                                            "drain", "draining", "disconnect", "message"};
+  static constexpr std::array<std::string_view, 9> names = {
+      "hello", "welcome", "ready", "failure", "verdict", "drain", "draining", "disconnect", "message"};
 };
 template <>
 struct EnumNames<proto::Verdict> {
@@ -104,7 +122,8 @@ constexpr States states(std::initializer_list<WorkerState> list) {
 }
 inline constexpr States any_state = 0x1f;
 
-// The message table: name, direction, the sender's (or receiver's) legal states, most bytes, descriptors carried.
+// The message table: name, direction, the sender's (or receiver's) legal states, most bytes, descriptors
+// carried.
 struct MessageSpec {
   MessageType type;
   Direction direction;
@@ -115,8 +134,10 @@ struct MessageSpec {
 
 inline constexpr std::array<MessageSpec, base::enum_count<MessageType>> message_table = {{
     {MessageType::hello, Direction::to_primary, states({WorkerState::starting}), 1024, 0},
-    {MessageType::welcome, Direction::to_worker, states({WorkerState::starting, WorkerState::draining}), 1024, 0},
-    {MessageType::ready, Direction::to_primary, states({WorkerState::starting, WorkerState::draining}), 256, 0},
+    {MessageType::welcome, Direction::to_worker, states({WorkerState::starting, WorkerState::draining}), 1024,
+     0},
+    {MessageType::ready, Direction::to_primary, states({WorkerState::starting, WorkerState::draining}), 256,
+     0},
     // A failing start-up may still report; a failure in a drain is recorded and changes nothing else.
     {MessageType::failure, Direction::to_primary, any_state, 256, 0},
     {MessageType::verdict, Direction::to_worker, any_state, 256, 0},
