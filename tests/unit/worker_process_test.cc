@@ -50,7 +50,9 @@ class WorkerProcess : public ::testing::TestWithParam<std::string> {
  protected:
   FakePrimary start(std::vector<std::string> arguments = {}) {
     arguments.push_back(GetParam());
-    return FakePrimary(subject, with(std::move(arguments)));
+    FakePrimary primary(subject, with(std::move(arguments)));
+    EXPECT_TRUE(primary.printed("started supervised"));  // its callbacks are set
+    return primary;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Drive, WorkerProcess, ::testing::Values("--thread", "--fd"),
