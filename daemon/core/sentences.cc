@@ -93,10 +93,11 @@ EndOfLife classify(const EndFacts& facts) {
     how.sentence = "killed by an operator";
   } else if (!booted(facts)) {
     how.ended.cause = "boot";
-    how.report = Kind::boot;
-    how.sentence = worker.failed_boot
-                       ? worker.why
-                       : say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
+    how.report = worker.expelled ? Kind::protocol : Kind::boot;
+    if (!worker.failed_boot)
+      how.sentence = say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
+    else
+      how.sentence = worker.why + (facts.exit.code ? ", " + say_exit(facts.exit) : "");
   } else if (worker.drain_began) {
     classify_drained(facts, how);
   } else {

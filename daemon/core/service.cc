@@ -106,6 +106,8 @@ void Service::perform(Act act, Worker& worker, const Detail& detail, Time now, E
           worker.id, detail.text, proto::Verdict::drain,
           std::chrono::duration_cast<Millis>(std::max(*worker.deadline - now, Clock::duration::zero()))});
       return;
+    case Act::leave_unready:
+      return leave_unready(worker, now, out);
     case Act::follow_drain:
       return enter_draining(worker, detail.reason, now, out);
     case Act::order_drain:
@@ -155,6 +157,14 @@ void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, 
   announce(worker, "worker-draining", worker.why, out);
 }
 
+// Its slot stays its own until it is gone: then it backs off, as any other failed start.
+void Service::leave_unready(Worker& worker, Time now, Effects& out) {
+  worker.failed_boot = true;
+  worker.deadline = now + config_.drain_deadline;
+  worker.why = "it left before it was ready";
+  announce(worker, "worker-draining", worker.why, out);
+}
+
 void Service::tell_to_drain(Worker& worker, Time now, Effects& out) {
   if (!linked() || worker.expelled) {
     out.push_back(Terminate{worker.id});
@@ -168,24 +178,31 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
   if (worker.expelled) return;
   worker.expelled = true;
   worker.tainted = true;
-  out.push_back(Report{worker.id, Kind::protocol, why});
-  out.push_back(CloseChannel{worker.id});
-  out.push_back(Terminate{worker.id});
   announce(worker, "protocol", why, out, true);
+  out.push_back(CloseChannel{worker.id});
+  if (worker.state == WorkerState::killing) {  // never ready: its end makes the failure
+    worker.failed_boot = true;
+    worker.why = why;
+    worker.deadline = now + kill_again;
+    out.push_back(Kill{worker.id});
+    return;
+  }
+  out.push_back(Report{worker.id, Kind::protocol, why});
+  out.push_back(Terminate{worker.id});
   enter_draining(worker, DrainReason::error, now, out);
 }
 
 void Service::kill_now(Worker& worker, Time now, Effects& out) {
-  if (!worker.ready_at && !worker.drain_began && !worker.killed_by_order && !worker.failed_boot) {
-    worker.failed_boot = true;
-    worker.why = "not ready within " + say_duration(config_.start_timeout);
-  } else if (worker.drain_began && !worker.killed_by_order) {
+  if (worker.killed_by_order) {
+    worker.why = "killed by an operator";
+  } else if (worker.drain_began) {
     worker.hit_deadline = true;
     worker.why = "its drain took longer than " + say_duration(config_.drain_deadline);
-  } else {
-    worker.why = "killed by an operator";
+  } else if (!worker.failed_boot) {
+    worker.failed_boot = true;
+    worker.why = "not ready within " + say_duration(config_.start_timeout);
   }
-  worker.deadline = now + std::chrono::seconds(1);  // SIGKILL again, for what cannot be interrupted now
+  worker.deadline = now + kill_again;
   announce(worker, "worker-killed", worker.why, out, true);
   out.push_back(Kill{worker.id});
 }

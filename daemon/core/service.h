@@ -16,6 +16,8 @@ namespace refork::core {
 
 // SIGKILL follows a linked worker's deadline after this long, should it not have left by itself.
 inline constexpr Millis kill_grace{500};
+// SIGKILL is sent again this often, for a process that cannot be interrupted now.
+inline constexpr Millis kill_again{1000};
 // A worker whose channel is closed but which lives on is expelled after this long.
 inline constexpr Millis channel_grace{1000};
 // `ready: exec` takes a program for ready as soon as it runs; one that lives shorter than this did not boot.
@@ -140,6 +142,7 @@ class Service {
   void become_ready(Worker& worker, Time now, Effects& out);
   void judge(Worker& worker, const std::string& failure, Time now, Effects& out);
   void enter_draining(Worker& worker, std::optional<DrainReason> reason, Time now, Effects& out);
+  void leave_unready(Worker& worker, Time now, Effects& out);
   void tell_to_drain(Worker& worker, Time now, Effects& out);
   void expel(Worker& worker, const std::string& why, Time now, Effects& out);
   void kill_now(Worker& worker, Time now, Effects& out);

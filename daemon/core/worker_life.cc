@@ -14,14 +14,15 @@ using Row = std::array<Step, base::enum_count<WorkerEvent>>;
 constexpr std::array<Row, base::enum_count<WorkerState>> table = {
     // ready, failure, drain_begun, disconnect, drain_ordered, kill_ordered, protocol_broken, time_up, exited
     Row{
-        // starting: a failure before it is ready does not need a verdict, its exit will tell
+        // starting: a failure before it is ready needs no verdict, its exit will tell; one that leaves did
+        // not boot
         Step{serving, become_ready},
         Step{starting, none},
-        Step{draining, follow_drain},
-        Step{draining, follow_drain},
+        Step{draining, leave_unready},
+        Step{draining, leave_unready},
         Step{draining, order_stop},
         Step{killing, kill},
-        Step{draining, expel},
+        Step{killing, expel},
         Step{killing, kill},
         Step{killing, end},
     },

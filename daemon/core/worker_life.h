@@ -28,10 +28,11 @@ enum class Act {
   become_ready,    // counts as accepting from now on
   judge,           // give a verdict: drain it now, or let it serve, tainted
   repeat_verdict,  // it drains already: say so again
+  leave_unready,   // it leaves before it was ever ready: a failed start, once it is gone
   follow_drain,    // it drains by itself: start its deadline, replace it
   order_drain,     // tell it to drain, start its deadline, replace it
   order_stop,      // not ready yet: a signal, and its deadline
-  expel,           // close its channel, drain it by signal
+  expel,           // close its channel, drain it by signal; a failed start, if it was not ready yet
   kill,            // SIGKILL to its group
   end,             // it is gone: one end row, a failure if it is one, a replacement if there is none yet
 };

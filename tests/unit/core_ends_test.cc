@@ -176,6 +176,39 @@ TEST(Ends, NotReadyInTimeIsKilledAndABootFailure) {
   EXPECT_EQ(scene.all<Report>().at(0).kind, Kind::boot);
 }
 
+TEST(Ends, WorkerThatLeavesBeforeItWasReadyDidNotBoot) {
+  Scene scene;
+  scene.keep(scene.service.start(scene.now, scene.out));
+  scene.service.on_disconnect(1, false, scene.now, scene.out);
+  EXPECT_EQ(scene.count<Spawn>(), 1u) << "no replacement before it is gone";
+  scene.exit(1, 0);
+  EXPECT_EQ(scene.count<Spawn>(), 1u) << "but a backoff";
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "boot");
+  EXPECT_EQ(scene.all<Report>().at(0).message, "it left before it was ready, exited with code 0");
+}
+
+TEST(Ends, WorkerThatLeavesUnreadyButStaysIsKilledAtTheDeadline) {
+  Scene scene;
+  scene.keep(scene.service.start(scene.now, scene.out));
+  scene.service.on_drain_begun(1, DrainReason::operator_, scene.now, scene.out);
+  scene.pass(Millis(30000) + kill_grace);
+  EXPECT_EQ(scene.count<Kill>(), 1u);
+  scene.die(1, SIGKILL);
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "boot");
+}
+
+TEST(Ends, ViolationBeforeItWasReadyIsAFailedStart) {
+  Scene scene;
+  scene.keep(scene.service.start(scene.now, scene.out));
+  scene.service.on_violation(1, "it speaks another protocol", scene.now, scene.out);
+  EXPECT_EQ(scene.count<Kill>(), 1u);
+  EXPECT_EQ(scene.count<Spawn>(), 1u);
+  scene.die(1, SIGKILL);
+  ASSERT_EQ(scene.count<Report>(), 1u);
+  EXPECT_EQ(scene.all<Report>()[0].kind, Kind::protocol);
+  EXPECT_EQ(scene.count<Spawn>(), 1u) << "it backs off";
+}
+
 TEST(Ends, ProgramThatEndsAtOnceDidNotBootThoughExecSucceeded) {
   ServiceConfig config;
   config.ready = ReadyBy::exec;

@@ -121,6 +121,8 @@ constexpr States states(std::initializer_list<WorkerState> list) {
   return set;
 }
 inline constexpr States any_state = 0x1f;
+inline constexpr States not_yet_serving =
+    states({WorkerState::starting, WorkerState::draining, WorkerState::killing});
 
 // The message table: name, direction, the sender's (or receiver's) legal states, most bytes, descriptors
 // carried.
@@ -133,11 +135,10 @@ struct MessageSpec {
 };
 
 inline constexpr std::array<MessageSpec, base::enum_count<MessageType>> message_table = {{
-    {MessageType::hello, Direction::to_primary, states({WorkerState::starting}), 1024, 0},
-    {MessageType::welcome, Direction::to_worker, states({WorkerState::starting, WorkerState::draining}), 1024,
-     0},
-    {MessageType::ready, Direction::to_primary, states({WorkerState::starting, WorkerState::draining}), 256,
-     0},
+    // A worker may be told to go before it said anything: what was under way meanwhile is legal.
+    {MessageType::hello, Direction::to_primary, not_yet_serving, 1024, 0},
+    {MessageType::welcome, Direction::to_worker, not_yet_serving, 1024, 0},
+    {MessageType::ready, Direction::to_primary, not_yet_serving, 256, 0},
     // A failing start-up may still report; a failure in a drain is recorded and changes nothing else.
     {MessageType::failure, Direction::to_primary, any_state, 256, 0},
     {MessageType::verdict, Direction::to_worker, any_state, 256, 0},
