@@ -89,12 +89,18 @@ void tell_original(Failure& failure, std::shared_ptr<const Failure> original) no
 }
 
 // One call of an error handler, which may fail itself.
-class HandlerCall final : public Catcher {
+class HandlerCall : public Catcher {
  public:
   HandlerCall(const Failure& failure, Boundary boundary, std::uint64_t request, const Frame* outward)
-      : failure_(failure), boundary_(boundary), request_(request), outward_(outward) {}
+      : Catcher{[](Catcher& self, const InFlight& thrown) noexcept {
+          return static_cast<HandlerCall&>(self).decide(thrown);
+        }},
+        failure_(failure),
+        boundary_(boundary),
+        request_(request),
+        outward_(outward) {}
 
-  Decision search(const InFlight& thrown) noexcept override {
+  Decision decide(const InFlight& thrown) noexcept {
     Decision decision = without_handler(boundary_);
     if (decision == Decision::capture) snapshot_.take(thrown, nullptr);
     if (decision == Decision::pass && boundary_ == Boundary::inner)
@@ -178,10 +184,14 @@ struct Capture {
 };
 
 // One call through a domain, of run() or of a bound callback.
-class DomainCall final : public Catcher {
+class DomainCall : public Catcher {
  public:
   // A bound callback's label, null for a run.
-  DomainCall(State* state, const std::string* label) noexcept : label_(label) {
+  DomainCall(State* state, const std::string* label) noexcept
+      : Catcher{[](Catcher& self, const InFlight& thrown) noexcept {
+          return static_cast<DomainCall&>(self).decide(thrown);
+        }},
+        label_(label) {
     frame_.call = true;
     push(frame_, state);
   }
@@ -192,7 +202,7 @@ class DomainCall final : public Catcher {
   DomainCall(const DomainCall&) = delete;
   DomainCall& operator=(const DomainCall&) = delete;
 
-  Decision search(const InFlight& thrown) noexcept override {
+  Decision decide(const InFlight& thrown) noexcept {
     const FailedHandler* failed = find_failed_handler(thrown.exception);
     const bool hidden = failed && is_above(&frame_, failed->outward);
     HandlerRef handler = hidden ? HandlerRef() : usable_handler(frame_.state);

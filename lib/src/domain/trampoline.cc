@@ -18,7 +18,7 @@ __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code refork_domain_pe
     // argument.
     const auto stack_pointer = static_cast<std::uintptr_t>(_Unwind_GetCFA(context));
     Catcher* catcher = *reinterpret_cast<Catcher**>(stack_pointer);  // NOLINT: an address from the unwinder
-    switch (catcher->search({exception, exception_class, stack_pointer})) {
+    switch (catcher->search(*catcher, {exception, exception_class, stack_pointer})) {
       case Decision::capture:
         return _URC_HANDLER_FOUND;
       case Decision::pass:

@@ -18,13 +18,11 @@ enum class Decision {
   terminate,  // nobody may catch it: std::terminate at the throw, with nothing unwound
 };
 
-// Asked in the unwinder's search phase, on the stack of the throw and before anything is unwound.
-class Catcher {
- public:
-  virtual Decision search(const InFlight& thrown) noexcept = 0;
-
- protected:
-  ~Catcher() = default;
+// Asked in the unwinder's search phase, on the stack of the throw and before anything is unwound. A function
+// pointer rather than a virtual function: a destructor need not restore it.
+struct Catcher {
+  using Search = Decision (*)(Catcher& self, const InFlight& thrown) noexcept;
+  Search search;
 };
 
 }  // namespace refork::detail
