@@ -23,6 +23,7 @@ namespace {
 using std::memory_order_acquire;
 using std::memory_order_relaxed;
 using std::memory_order_release;
+using std::memory_order_seq_cst;
 
 // A token is the state of an entry while the request is in flight, which never comes again, and the entry's
 // index. An odd state makes it differ from 0 and from the token that only counts.
@@ -166,7 +167,7 @@ std::uint64_t Writer::begin(std::string_view label, std::uint64_t domain) noexce
 void Writer::end(std::uint64_t token) noexcept {
   if (token == unnamed_token) {
     std::uint64_t count = header_->unnamed.load(memory_order_relaxed);
-    while (count > 0 && !header_->unnamed.compare_exchange_weak(count, count - 1, memory_order_release,
+    while (count > 0 && !header_->unnamed.compare_exchange_weak(count, count - 1, memory_order_seq_cst,
                                                                 memory_order_relaxed)) {
     }
     if (count > 0) header_->unnamed_served.fetch_add(1, memory_order_relaxed);
@@ -175,7 +176,7 @@ void Writer::end(std::uint64_t token) noexcept {
   std::uint64_t state = state_of(token);
   if (!in_flight_state(state)) return;
   const std::uint32_t index = index_of(token);
-  if (request(index).state.compare_exchange_strong(state, state + 1, memory_order_release,
+  if (request(index).state.compare_exchange_strong(state, state + 1, memory_order_seq_cst,
                                                    memory_order_relaxed))
     last_entry = index;
 }
@@ -196,7 +197,7 @@ bool Writer::describe(std::uint64_t token, RequestInfo& info) const noexcept {
 std::uint64_t Writer::in_flight() const noexcept {
   std::uint64_t count = header_->unnamed.load(memory_order_acquire);
   for (std::uint32_t i = 0; i < request_count; ++i)
-    if (in_flight_state(request(i).state.load(memory_order_acquire))) ++count;
+    if (in_flight_state(request(i).state.load(memory_order_seq_cst))) ++count;
   return count;
 }
 
