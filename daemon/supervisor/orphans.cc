@@ -78,10 +78,4 @@ void Orphans::settle(const Subject& subject, const std::shared_ptr<RecorderFile>
   failures_.end(subject, ended, recorder, 0);
 }
 
-std::vector<int> Orphans::pidfds() const {
-  std::vector<int> all;
-  for (const auto& orphan : living_) all.push_back(orphan->pidfd.get());
-  return all;
-}
-
 }  // namespace refork::supervisor

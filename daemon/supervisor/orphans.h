@@ -21,7 +21,6 @@ class Orphans {
   // Before the services start. Returns the highest worker id seen.
   core::WorkerId find(const core::DaemonConfig& config);
   bool any() const noexcept { return !living_.empty(); }
-  std::vector<int> pidfds() const;  // of those that live
 
  private:
   struct Orphan {

@@ -387,6 +387,8 @@ base::Result<void> ServiceRunner::send(core::WorkerId worker, std::string_view j
   if (service_.config().ready != core::ReadyBy::library)
     return base::Error{
         EINVAL, "service " + service_.config().name + " does not link librefork: it takes no messages"};
+  if (const auto checked = proto::check_app_body(json); !checked)
+    return base::Error{EINVAL, checked.error().what};
   const proto::Message message = proto::AppMessage{std::string(json)};
   std::size_t sent = 0;
   for (const auto& [id, process] : processes_) {

@@ -17,7 +17,7 @@ namespace refork::supervisor {
 struct WorkerFds {
   int channel = -1;  // -1: none
   int recorder = -1;
-  int output = -1;   // stdout and stderr; -1: reforkd's own
+  int output = -1;  // stdout and stderr; -1: reforkd's own
 };
 base::Result<base::UniqueFd> open_output(const std::string& log);  // of a service's `log`; none for "inherit"
 base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,

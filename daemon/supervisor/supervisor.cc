@@ -105,23 +105,38 @@ Result<void> Supervisor::prepare() {
   } else {
     log::warning("no socket for notifications: " + socket.error().what);
   }
-  const auto patience_ends = core::Clock::now() + address_patience;
+  return open_services();
+}
+
+// A command that cannot be found is told at once where it is the only one; beside others it is a start that
+// fails and is tried again, so that one missing program does not keep a whole machine from coming up.
+Result<void> Supervisor::open_services() {
+  std::optional<Error> missing;
+  std::size_t runnable = 0;
   for (auto& config : setup_.config.services) {
     services_.push_back(std::make_unique<ServiceRunner>(shared_, config));
     ServiceRunner& runner = *services_.back();
-    if (auto found = runner.check_command(); !found) return found;
-    auto opened = runner.open_listeners();
-    // Workers of an earlier reforkd let go of their listeners as they begin to drain.
-    while (!opened && opened.error().code == EADDRINUSE && orphans_.any() &&
-           core::Clock::now() < patience_ends) {
-      std::vector<pollfd> leaving;
-      for (const int fd : orphans_.pidfds()) leaving.push_back({fd, POLLIN, 0});
-      ::poll(leaving.data(), leaving.size(), address_retry_ms);
-      opened = runner.open_listeners();
-    }
-    if (!opened) return Error{opened.error().code, "service " + config.name + ": " + opened.error().what};
+    if (auto opened = open_listeners(runner); !opened)
+      return Error{opened.error().code, "service " + config.name + ": " + opened.error().what};
+    if (auto found = runner.check_command(); found)
+      ++runnable;
+    else
+      missing = found.error();
   }
+  if (missing && runnable == 0) return *missing;
   return {};
+}
+
+// Workers of an earlier reforkd let go of their listeners as they begin to drain.
+Result<void> Supervisor::open_listeners(ServiceRunner& runner) {
+  const auto patience_ends = core::Clock::now() + address_patience;
+  auto opened = runner.open_listeners();
+  while (!opened && opened.error().code == EADDRINUSE && orphans_.any() &&
+         core::Clock::now() < patience_ends) {
+    ::poll(nullptr, 0, address_retry_ms);  // nothing tells when an address becomes free
+    opened = runner.open_listeners();
+  }
+  return opened;
 }
 
 void Supervisor::run(std::function<void()> up) {

@@ -59,6 +59,8 @@ class Supervisor : public core::Operations {
   base::Result<ServiceRunner*> service(std::string_view name);
   base::Result<Target> worker(std::string_view target);
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
+  base::Result<void> open_services();
+  base::Result<void> open_listeners(ServiceRunner& runner);
   void announce(core::Event event);
   core::WorkerId next_worker();
 
