@@ -43,12 +43,13 @@ bool drop_reference(std::atomic<std::uint32_t>& references) noexcept {
 
 State::State(std::string_view domain_name) : number(next_number()), name(domain_name) {}
 
-void* State::operator new(std::size_t size) { return Pool<State>::take(size); }
-// Not inlined: g++ 12 would take the pool's own operator delete for a mismatch with this class's operator
-// new.
-__attribute__((noinline)) void State::operator delete(void* block) noexcept { Pool<State>::give(block); }
-void* Handler::operator new(std::size_t size) { return Pool<Handler>::take(size); }
-__attribute__((noinline)) void Handler::operator delete(void* block) noexcept { Pool<Handler>::give(block); }
+// Not inlined: g++ 12 would take the pool's allocation function, seen from one side only, for a mismatched
+// one.
+#define REFORK_NOINLINE __attribute__((noinline))
+REFORK_NOINLINE void* State::operator new(std::size_t size) { return Pool<State>::take(size); }
+REFORK_NOINLINE void State::operator delete(void* block) noexcept { Pool<State>::give(block); }
+REFORK_NOINLINE void* Handler::operator new(std::size_t size) { return Pool<Handler>::take(size); }
+REFORK_NOINLINE void Handler::operator delete(void* block) noexcept { Pool<Handler>::give(block); }
 
 void HandlerRef::drop() noexcept {
   if (drop_reference(handler_->references)) delete handler_;
