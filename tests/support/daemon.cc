@@ -7,13 +7,30 @@
 #include <fstream>
 
 namespace refork::test {
+namespace {
+
+constexpr std::chrono::milliseconds kStopPatience{200};
+constexpr int kStopAttempts = 50;
+
+}  // namespace
 
 Daemon::Daemon(std::vector<std::string> arguments) : arguments_(std::move(arguments)) {}
 
+Daemon::~Daemon() {
+  if (!process_) return;
+  process_->signal(SIGTERM);
+  for (int i = 0; i < kStopAttempts && !process_->wait(kStopPatience); ++i)
+    process_->signal(SIGTERM);  // once more: kill what is left
+}
+
 Daemon Daemon::run(std::vector<std::string> options_and_command) {
-  Daemon daemon({"run", "--control", "", "--state-dir", ""});
-  daemon.arguments_[2] = daemon.control();
-  daemon.arguments_[4] = daemon.directory_->file("state");
+  return with_state("", std::move(options_and_command));
+}
+
+Daemon Daemon::with_state(const std::string& state_directory, std::vector<std::string> options_and_command) {
+  Daemon daemon({});
+  if (!state_directory.empty()) daemon.state_directory_ = state_directory;
+  daemon.arguments_ = {"run", "--control", daemon.control(), "--state-dir", daemon.state_directory()};
   daemon.arguments_.insert(daemon.arguments_.end(), options_and_command.begin(), options_and_command.end());
   daemon.start();
   return daemon;
@@ -23,7 +40,8 @@ Daemon Daemon::with_config(const std::string& json) {
   Daemon daemon({});
   const std::string file = daemon.directory_->file("refork.json");
   std::ofstream(file) << json;
-  daemon.arguments_ = {"--config", file, "--control", daemon.control(), "--state-dir", daemon.directory_->file("state")};
+  daemon.arguments_ = {"--config",       file,          "--control",
+                       daemon.control(), "--state-dir", daemon.state_directory()};
   daemon.start();
   return daemon;
 }
@@ -75,7 +93,8 @@ nlohmann::json Daemon::failures(std::uint32_t limit) const {
   return json({"failures", "list", "-n", std::to_string(limit)});
 }
 
-bool Daemon::wait_for(const std::function<bool(const nlohmann::json&)>& predicate, const std::string& name) const {
+bool Daemon::wait_for(const std::function<bool(const nlohmann::json&)>& predicate,
+                      const std::string& name) const {
   return wait_until([&] {
     const auto found = service(name);
     return found.is_object() && predicate(found);
@@ -97,7 +116,9 @@ Address Daemon::address(std::size_t listener, const std::string& name) const {
 
 std::vector<pid_t> Daemon::pids(const std::string& name) const {
   std::vector<pid_t> all;
-  for (const auto& worker : service(name)["workers"]) all.push_back(worker["pid"].get<pid_t>());
+  const auto found = service(name);
+  for (const auto& worker : found["workers"])
+    if (worker["pid"].is_number()) all.push_back(worker["pid"].get<pid_t>());
   return all;
 }
 

@@ -11,8 +11,9 @@
 
 namespace refork::test {
 
-// A real reforkd in a directory of its own, and reforkctl to talk to it. The services are given as options of `reforkd run` or as
-// the text of a configuration file. Port 0 is asked of the kernel; address() gives what it became.
+// A real reforkd in a directory of its own, and reforkctl to talk to it. The services are given as options of
+// `reforkd run` or as the text of a configuration file. Port 0 is asked of the kernel; address() gives what
+// it became.
 class Daemon {
  public:
   struct Ran {
@@ -21,12 +22,17 @@ class Daemon {
   };
 
   static Daemon run(std::vector<std::string> options_and_command);  // after `reforkd run`
+  static Daemon with_state(const std::string& state_directory, std::vector<std::string> options_and_command);
   static Daemon with_config(const std::string& json);
+  Daemon(Daemon&&) = default;
+  Daemon& operator=(Daemon&&) = delete;
+  // Stops it, without patience for what still drains: no worker outlives a test.
+  ~Daemon();
 
   // Starts it again in the same directory, after a kill() or stop().
   void start();
   std::optional<Exit> stop(std::chrono::milliseconds patience = kProcessPatience);  // SIGTERM, and waits
-  void kill();                                                                       // SIGKILL, and waits
+  void kill();                                                                      // SIGKILL, and waits
   Process& process() { return *process_; }
   pid_t pid() const { return process_->pid(); }
 
@@ -39,7 +45,8 @@ class Daemon {
   // Until the service is in this state; false at the deadline.
   bool wait_for_state(const std::string& state, const std::string& service = "web") const;
   // Until `predicate` is true of the service's status.
-  bool wait_for(const std::function<bool(const nlohmann::json&)>& predicate, const std::string& service = "web") const;
+  bool wait_for(const std::function<bool(const nlohmann::json&)>& predicate,
+                const std::string& service = "web") const;
   bool wait_for_failures(std::size_t count) const;
   Address address(std::size_t listener = 0, const std::string& service = "web") const;
   // pids of all workers of the service, in order of slot.
@@ -47,11 +54,13 @@ class Daemon {
 
   std::string log() const { return process_->errors(); }
   const TempDir& directory() const { return *directory_; }
+  const std::string& state_directory() const { return state_directory_; }
   std::string control() const { return directory_->file("control"); }
 
  private:
   explicit Daemon(std::vector<std::string> arguments);
   std::unique_ptr<TempDir> directory_ = std::make_unique<TempDir>();
+  std::string state_directory_ = directory_->file("state");
   std::vector<std::string> arguments_;
   std::unique_ptr<Process> process_;
 };

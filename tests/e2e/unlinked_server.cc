@@ -1,0 +1,76 @@
+// A server that has never heard of librefork: it takes its listening socket as LISTEN_FDS says, and ends on
+// SIGTERM when its request is answered. --notify: says READY=1; --deaf: ignores SIGTERM; --stopping: says
+// STOPPING=1 on SIGTERM.
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace {
+
+constexpr int kListener = 3;
+constexpr int kSlowMs = 1000;
+volatile sig_atomic_t terminated = 0;
+
+void notify(std::string_view text) {
+  const char* const path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr) return;
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::strncpy(name.sun_path, path, sizeof name.sun_path - 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
+  if (name.sun_path[0] == '@') name.sun_path[0] = '\0';
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  (void)::sendto(fd, text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&name),
+                 length);
+  ::close(fd);
+}
+
+void answer(int client) {
+  char bytes[4096];
+  const ssize_t size = ::recv(client, bytes, sizeof bytes, 0);
+  if (size <= 0) return;
+  const std::string_view request(bytes, static_cast<std::size_t>(size));
+  if (request.find("/slow") != std::string_view::npos) {
+    pollfd none{-1, 0, 0};
+    for (int left = kSlowMs; left > 0; left -= 10) ::poll(&none, 1, 10);
+  }
+  const std::string body = std::to_string(::getpid());
+  const std::string text = "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) +
+                           "\r\nConnection: close\r\n\r\n" + body;
+  (void)::send(client, text.data(), text.size(), MSG_NOSIGNAL);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view mode = argc > 1 ? argv[1] : "";
+  const char* const listeners = std::getenv("LISTEN_FDS");
+  const char* const whose = std::getenv("LISTEN_PID");
+  if (!listeners || std::atoi(listeners) != 1 || !whose || std::atoi(whose) != ::getpid()) return 2;
+  struct sigaction action {};
+  action.sa_handler = mode == "--deaf" ? SIG_IGN : [](int) { terminated = 1; };
+  ::sigaction(SIGTERM, &action, nullptr);
+  if (mode == "--notify" || mode == "--stopping") notify("READY=1\nSTATUS=serving");
+  sigset_t term, before;
+  sigemptyset(&term);
+  sigaddset(&term, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &term, &before);
+  while (!terminated) {
+    pollfd listener{kListener, POLLIN, 0};
+    if (::ppoll(&listener, 1, nullptr, &before) <= 0) continue;
+    const int client = ::accept4(kListener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (client < 0) continue;
+    answer(client);
+    ::close(client);
+  }
+  if (mode == "--stopping") notify("STOPPING=1");
+  return 0;
+}
