@@ -1,6 +1,6 @@
 // reforkd: where all parts meet.
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
+#include <malloc.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -70,12 +70,22 @@ void block_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+// A supervisor lives for years: what it needed for a moment goes back to the system, instead of staying in
+// arenas and lists.
+void keep_memory_small() {
+  constexpr int large = 64 * 1024;  // bytes
+  mallopt(M_ARENA_MAX, 2);          // the loop's and the store's
+  mallopt(M_MMAP_THRESHOLD, large);
+  mallopt(M_TRIM_THRESHOLD, large);
+}
+
 int fail(const base::Error& error) {
   log::error(error.what);
   return 1;
 }
 
 int run(CommandLine line) {
+  keep_memory_small();
   block_signals();
   auto places = take_places(line);
   if (!places) return fail(places.error());

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -61,14 +62,20 @@ base::Result<Copy<Header>> read_header(int fd) {
   return header;
 }
 
-using Requests = std::vector<Copy<Request>>;
-
-// The requests whose entries are wholly there.
-Requests read_requests(int fd) {
-  Requests requests(request_count);
-  requests.resize(read_at(fd, requests.data(), request_count * sizeof(Request), requests_offset) /
-                  sizeof(Request));
-  return requests;
+// Calls visit(index, request) for each entry of the table that is wholly there. In small pieces: the daemon
+// stays small.
+template <class Visit>
+void for_each_request(int fd, const Visit& visit) {
+  constexpr std::uint32_t piece_size = 64;
+  static_assert(request_count % piece_size == 0);
+  std::array<Copy<Request>, piece_size> piece;
+  for (std::uint32_t first = 0; first < request_count; first += piece_size) {
+    const std::size_t got =
+        read_at(fd, piece.data(), sizeof piece, requests_offset + first * sizeof(Request));
+    const auto whole = static_cast<std::uint32_t>(got / sizeof(Request));
+    for (std::uint32_t i = 0; i < whole; ++i) visit(first + i, piece[i]);
+    if (whole < piece_size) return;
+  }
 }
 
 std::uint64_t state_of(const Copy<Request>& request) {
@@ -176,23 +183,26 @@ base::Result<Counters> Reader::counters() const {
   Counters counters{h.unnamed.load(relaxed), h.unnamed_served.load(relaxed),
                     h.crossed.load(relaxed), h.dropped_total.load(relaxed),
                     h.pid.load(relaxed),     h.draining.load(relaxed) != 0};
-  for (const auto& request : read_requests(fd_.get())) {
+  for_each_request(fd_.get(), [&counters](std::uint32_t, const Copy<Request>& request) {
     counters.in_flight += state_of(request) % 2;
     counters.served += state_of(request) / 2;
-  }
+  });
   return counters;
 }
 
 base::Result<std::vector<InFlight>> Reader::in_flight() const {
   if (const auto header = read_header(fd_.get()); !header) return header.error();
-  const Requests requests = read_requests(fd_.get());
-  // What was ended, or even replaced, while it was being copied is gone by the second look.
-  const Requests again = read_requests(fd_.get());
   const std::uint64_t now = now_ns();
   std::vector<InFlight> all;
-  for (std::size_t i = 0; i < std::min(requests.size(), again.size()); ++i)
-    if (state_of(requests[i]) % 2 == 1 && state_of(requests[i]) == state_of(again[i]))
-      all.push_back(describe(*requests[i], now));
+  for_each_request(fd_.get(), [&](std::uint32_t index, const Copy<Request>& request) {
+    if (state_of(request) % 2 == 0) return;
+    // What was ended, or even replaced, while it was being copied is gone by the second look.
+    Copy<Request> again;
+    const std::size_t offset = requests_offset + index * sizeof(Request);
+    if (read_at(fd_.get(), &again, sizeof again, offset) == sizeof again &&
+        state_of(again) == state_of(request))
+      all.push_back(describe(*request, now));
+  });
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.age_ms > b.age_ms; });
   return all;
 }
