@@ -47,7 +47,8 @@ address=$("$bin/reforkctl" --json status web | sed -n 's/.*"\(tcp:[^"]*\)".*/\1/
 say "reforkctl status"
 "$bin/reforkctl" status
 
-say "32 clients are busy for 5 seconds; one request in the middle of it throws"
+say "32 clients are busy for 5 seconds; every 2.5 s somebody else's request throws"
+echo "(the clients are the bystanders; the requests that throw are the culprits)"
 "$bin/bench/load" "$address" --path '/?delay=10' --clients 32 --duration 5 --culprit '/error?order=4711' --culprit-rate 0.4
 
 say "What was recorded: reforkctl failures"
@@ -55,7 +56,7 @@ say "What was recorded: reforkctl failures"
 id=$("$bin/reforkctl" --json failures list -n 1 | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
 "$bin/reforkctl" failures show "$id"
 
-say "reforkctl status: the failed worker is gone, its replacement serves"
+say "reforkctl status: the failed workers are gone, their replacements serve"
 "$bin/reforkctl" status
 
 if [ -t 0 ] && [ -t 1 ]; then
