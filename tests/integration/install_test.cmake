@@ -1,5 +1,6 @@
 # cmake -DBUILD=… -DSOURCE=… -DSCRATCH=… -DCXX=… -P install_test.cmake
-# Installs librefork into a prefix, builds a project outside the tree against it in four ways, and runs what comes out.
+# Installs librefork into a prefix, builds a project outside the tree against it in four ways, and runs what comes out; and
+# builds the example of the README.
 
 function(run what)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -52,3 +53,14 @@ separate_arguments(flags UNIX_COMMAND "${output}")
 run("build with pkg-config, static" ${CXX} -std=c++17 -static ${main} -o ${SCRATCH}/pc_static ${flags})
 run("run with pkg-config, static" ${SCRATCH}/pc_static)
 expect_shared(${SCRATCH}/pc_static FALSE)
+
+# The README's example, built by the README's command.
+file(READ ${SOURCE}/README.md readme)
+string(REGEX MATCH "```cpp\n([^`]*)```" found "${readme}")
+if(NOT found)
+  message(FATAL_ERROR "README.md has no C++ example")
+endif()
+file(WRITE ${SCRATCH}/server.cc "${CMAKE_MATCH_1}")
+run("pkg-config with cpp-httplib" pkg-config --cflags --libs refork cpp-httplib)
+separate_arguments(flags UNIX_COMMAND "${output}")
+run("build the README's example" ${CXX} -std=c++17 ${SCRATCH}/server.cc -o ${SCRATCH}/server ${flags} -Wl,-rpath,${lib_dir})
