@@ -153,6 +153,9 @@ void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, 
   worker.requested = reason;
   worker.channel_lost.reset();
   worker.why = reason ? "drains: " + std::string(base::to_name(*reason)) : "leaves by itself";
+  // Its place goes back to the old worker, not to a third one beside it.
+  if (reload_ && reload_->candidate == worker.id)
+    reload_candidate_failed("it was drained in its probation", out);
   leave_slot(worker);
   announce(worker, "worker-draining", worker.why, out);
 }

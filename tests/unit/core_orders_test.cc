@@ -135,6 +135,19 @@ TEST(Orders, NewGenerationThatDiesInItsProbationIsNotTaken) {
   EXPECT_EQ(scene.serving(), 2u);
 }
 
+TEST(Orders, NewGenerationThatIsDrainedInItsProbationLeavesItsPlaceToTheOldOne) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  const auto job = scene.keep(scene.service.reload(scene.now, scene.out));
+  scene.ready(3);
+  scene.keep(scene.service.drain(3, scene.now, scene.out));
+  EXPECT_NE(failed(scene, job), "");
+  EXPECT_EQ(scene.service.slots()[0].current, 1u);
+  scene.leave(3, 0);
+  EXPECT_EQ(scene.count<Spawn>(), 1u) << "no third worker";
+  EXPECT_EQ(scene.serving(), 2u);
+}
+
 TEST(Orders, NewGenerationThatFailsInItsProbationIsDrainedAndTheOldOneServes) {
   Scene scene(Scene::workers(2));
   scene.up();
