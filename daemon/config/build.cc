@@ -15,6 +15,8 @@ namespace {
 using Kind = Value::Kind;
 
 constexpr unsigned max_port = 65535;
+constexpr std::string_view unix_prefix = "unix:";
+constexpr std::size_t max_socket_path = 107;  // bytes, of a sockaddr_un
 
 // Set by reforkd for every worker.
 constexpr std::array<std::string_view, 9> reserved_environment = {
@@ -159,7 +161,8 @@ class Builder {
     }
   }
 
-  // The schema's pattern leaves the port's size, and whether somebody else has the address.
+  // The schema's pattern leaves the port's size, the path's length, and whether somebody else has the
+  // address.
   void check_address(const Value& address, const std::string& path) {
     unsigned port = 1;
     if (address.text.rfind("tcp://", 0) == 0) {
@@ -168,6 +171,11 @@ class Builder {
     }
     if (port > max_port)
       problems_.add(address.at, path, "expected a port from 0 to 65535, found " + in_quotes(address.text));
+    if (address.text.rfind(unix_prefix, 0) == 0 && address.text.size() > unix_prefix.size() + max_socket_path)
+      problems_.add(address.at, path,
+                    "expected a socket's path of at most " + std::to_string(max_socket_path) +
+                        " bytes, found " + std::to_string(address.text.size() - unix_prefix.size()) + " in " +
+                        in_quotes(address.text));
     if (port == 0) return;  // the kernel chooses: never the same twice
     const auto [owner, fresh] = listened_.emplace(address.text, path);
     if (!fresh)

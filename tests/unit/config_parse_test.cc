@@ -224,6 +224,17 @@ TEST(ConfigParse, AddressesAreCheckedByTheirShape) {
                           "\"tcp://a:65536\""));
 }
 
+TEST(ConfigParse, ASocketsPathFitsIntoItsAddress) {
+  const auto listen = [](std::size_t bytes) {
+    return service_problems("\"listen\": [\"unix:/" + std::string(bytes - 1, 'x') + "\"]");
+  };
+  EXPECT_THAT(listen(107), IsEmpty());
+  EXPECT_THAT(listen(108),
+              ElementsAre("refork.json:2:12: services.web.listen[0]: expected a socket's path of "
+                          "at most 107 bytes, found 108 in \"unix:/" +
+                          std::string(54, 'x') + "...\""));
+}
+
 TEST(ConfigParse, AnAddressBelongsToOneService) {
   EXPECT_THAT(problems(R"({"services": {"a": {"command": ["x"], "listen": ["tcp://a:80", "tcp://a:0"]},
 "b": {"command": ["x"], "listen": ["tcp://a:0", "tcp://a:80"]}}})"),
