@@ -6,6 +6,9 @@ cd "$(dirname "$0")/.."
 mapfile -t packages < <(cat packaging/build-deps.txt packaging/test-deps.txt)
 packaging/install-deps.sh "${packages[@]}"
 
+# What was compiled in one checkout is found again in another.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 presets=("$@")
 [ ${#presets[@]} -gt 0 ] || presets=(dev asan tsan clang)
 jobs=${JOBS:-$(nproc)}
