@@ -68,8 +68,10 @@ Error remote_error(const sd_bus_error* error) {
   for (const auto& [name, code] : codes)
     if (std::strcmp(error->name, name) == 0) return {code, error->message ? error->message : name};
   if (sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY)) return transport_error(ECONNRESET);
+  // sd-bus gives the connection's own troubles the form of an error from the other side.
   const int code = sd_bus_error_get_errno(error);
-  if (code == ECONNRESET || code == ETIMEDOUT) return transport_error(code);
+  for (const int lost : {ECONNRESET, ENOTCONN, EPIPE, ESHUTDOWN, ETIMEDOUT})
+    if (code == lost) return transport_error(code);
   return {code, error->message ? error->message : error->name};
 }
 
