@@ -5,6 +5,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "log/log.h"
 
@@ -43,11 +44,8 @@ int on_time(sd_event_source*, std::uint64_t, void* userdata) noexcept {
 int on_signal(sd_event_source*, const signalfd_siginfo*, void* userdata) noexcept {
   return guarded(static_cast<Loop::Watch*>(userdata)->callback, 0u);
 }
-int on_later(sd_event_source* source, void* userdata) noexcept {
-  std::unique_ptr<std::function<void()>> callback(static_cast<std::function<void()>*>(userdata));
-  guarded(*callback);
-  sd_event_source_disable_unref(source);
-  return 0;
+int on_turn(sd_event_source*, void* userdata) noexcept {
+  return guarded(static_cast<Loop::Watch*>(userdata)->callback, 0u);
 }
 
 void check(int result, const char* doing) {
@@ -60,6 +58,9 @@ Loop::Loop() {
   sd_event* loop = nullptr;
   check(sd_event_new(&loop), "sd_event_new");
   loop_.reset(loop);
+  deferred_.reset(new Watch{nullptr, [this](std::uint32_t) { call_due(); }});
+  check(sd_event_add_defer(loop, &deferred_->source, on_turn, deferred_.get()), "sd_event_add_defer");
+  check(sd_event_source_set_enabled(deferred_->source, SD_EVENT_OFF), "sd_event_source_set_enabled");
 }
 
 Loop::Source Loop::watch(int fd, std::uint32_t events, std::function<void(std::uint32_t)> callback) {
@@ -96,10 +97,12 @@ void Loop::arm(Source& timer, core::Time at) {
 void Loop::disarm(Source& timer) { sd_event_source_set_enabled(timer->source, SD_EVENT_OFF); }
 
 void Loop::later(std::function<void()> callback) {
-  auto holder = std::make_unique<std::function<void()>>(std::move(callback));
-  sd_event_source* source = nullptr;
-  check(sd_event_add_defer(loop_.get(), &source, on_later, holder.get()), "sd_event_add_defer");
-  static_cast<void>(holder.release());
+  due_.push_back(std::move(callback));
+  check(sd_event_source_set_enabled(deferred_->source, SD_EVENT_ONESHOT), "sd_event_source_set_enabled");
+}
+
+void Loop::call_due() {
+  for (const auto& callback : std::exchange(due_, {})) guarded(callback);
 }
 
 void Loop::park(Source source) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "core/pace.h"
 
@@ -22,6 +23,8 @@ class Loop {
   using Source = std::unique_ptr<Watch, Unwatch>;
 
   Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
   sd_event* get() const noexcept { return loop_.get(); }
 
   // `events` are EPOLLIN and the like; 0 reports only EPOLLHUP and EPOLLERR. An exception from a callback is
@@ -31,7 +34,7 @@ class Loop {
   Source timer(std::function<void()> callback);                     // disarmed
   static void arm(Source& timer, core::Time at);
   static void disarm(Source& timer);
-  void later(std::function<void()> callback);  // once, in the next turn
+  void later(std::function<void()> callback);  // once, in the next turn, if there is one
   void park(Source source);                    // ends a source from within its own callback
 
   int run();
@@ -41,7 +44,11 @@ class Loop {
   struct Unref {
     void operator()(sd_event* loop) const noexcept { sd_event_unref(loop); }
   };
+  void call_due();
+
   std::unique_ptr<sd_event, Unref> loop_;
+  std::vector<std::function<void()>> due_;  // in the next turn
+  Source deferred_;
 };
 
 }  // namespace refork::supervisor
