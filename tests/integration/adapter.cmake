@@ -2,6 +2,10 @@
 if(REFORK_BUILD_EXAMPLES)
   refork_test(adapter_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/adapter_test.cc LINK test_support LABELS integration)
   add_dependencies(adapter_test http_asio http_threads)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(CPP_HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
+  refork_test(httplib_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/httplib_test.cc
+              LINK test_support refork PkgConfig::CPP_HTTPLIB LABELS integration)
 endif()
 
 # The client that those tests, and others, judge by.

@@ -34,6 +34,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -79,16 +80,14 @@ class Fd {
 };
 
 // A connection's bytes, as the library reads and writes them. Unlike the library's own stream it tells
-// whether anything was read ahead or sent, joins an answer's head with its body, and can be broken off.
+// whether anything was read ahead, joins an answer's head with its body, and can be broken off.
 class Stream final : public ::httplib::Stream {
  public:
   Stream(int fd, std::chrono::milliseconds read_timeout, std::chrono::milliseconds write_timeout) noexcept
       : fd_(fd), read_timeout_(read_timeout), write_timeout_(write_timeout) {}
 
   bool buffered() const noexcept { return next_ < filled_; }
-  bool sent() const noexcept { return sent_; }
   bool broken() const noexcept { return broken_; }
-  void begin_answer() noexcept { sent_ = false; }
   void hold_head() noexcept { hold_ = true; }  // the next write is an answer's head, and a body follows it
   void break_off() noexcept { broken_ = true; }
   void flush() {
@@ -152,7 +151,6 @@ class Stream final : public ::httplib::Stream {
   }
 
   bool send_all(const char* from, std::size_t size) {
-    sent_ = true;
     while (size > 0 && !broken_) {
       const ssize_t part = ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (part > 0) {
@@ -191,7 +189,6 @@ class Stream final : public ::httplib::Stream {
   std::size_t filled_ = 0;
   bool hold_ = false;
   std::string held_;
-  bool sent_ = false;  // of the present answer, anything
   bool broken_ = false;
 };
 
@@ -378,11 +375,16 @@ class Server : public ::httplib::Server {
    public:
     Exchange(Server& server, Connection& connection)
         : server_(server), stream_(connection.stream), domain_("http") {
-      stream_.begin_answer();
-      domain_.on_error([this](const Failure& failure) { answer(failure); });
+      // The domain may outlive the exchange, in a callback bound to it, and be used by other threads.
+      domain_.on_error([this](const Failure& failure) {
+        if (current_ == this) answer(failure);
+      });
       current_ = this;
     }
-    ~Exchange() { current_ = nullptr; }
+    ~Exchange() {
+      current_ = nullptr;
+      domain_.on_error({});
+    }
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
 
@@ -398,16 +400,19 @@ class Server : public ::httplib::Server {
     bool run(Call call, const Request* request = nullptr, Response* response = nullptr) {
       request_ = request;
       response_ = response;
-      if (domain_.run(call)) return true;
+      failed_ = false;
+      if (domain_.run(call) && !failed_) return true;
       close_ = true;
+      if (failed_ && answer_) *response = *std::exchange(answer_, std::nullopt);
       if (!answered_) stream_.break_off();
       return false;
     }
 
     void before_head(Response& response) {
       close_ = close_ || server_.worker_.draining();
+      begun_ = true;
       response.headers.erase("Keep-Alive");
-      if (!close_)
+      if (!close_ && response.get_header_value("Connection") != "close")
         response.set_header("Keep-Alive", "timeout=" + std::to_string(server_.keep_alive_timeout_sec_));
       else if (!response.has_header("Connection"))
         response.set_header("Connection", "close");
@@ -419,12 +424,13 @@ class Server : public ::httplib::Server {
    private:
     // The error handler: the culprit gets its 500, unless the client has part of another answer already.
     void answer(const Failure& failure) {
-      if (response_ == nullptr || stream_.sent()) return;
+      failed_ = true;
+      if (response_ == nullptr || begun_) return;
       Response fresh;
       fresh.version = response_->version;
       fresh.status = 500;
       server_.failure_handler_(failure, *request_, fresh);
-      *response_ = std::move(fresh);
+      answer_ = std::move(fresh);
       answered_ = true;
     }
 
@@ -436,6 +442,9 @@ class Server : public ::httplib::Server {
     refork::Request in_flight_;
     const Request* request_ = nullptr;
     Response* response_ = nullptr;
+    std::optional<Response> answer_;  // waits for the handler's end: after a report it goes on
+    bool failed_ = false;             // the present piece
+    bool begun_ = false;              // the answer's head is on its way
     bool close_ = false;
     bool answered_ = false;
   };
@@ -472,8 +481,9 @@ class Server : public ::httplib::Server {
   static HandlerWithResponse guarded(HandlerWithResponse handler) {
     return [handler = std::move(handler)](const Request& request, Response& response) {
       auto result = HandlerResponse::Handled;  // an error's answer is one
-      Exchange::current()->run([&] { result = handler(request, response); }, &request, &response);
-      return result;
+      const bool fine =
+          Exchange::current()->run([&] { result = handler(request, response); }, &request, &response);
+      return fine ? result : HandlerResponse::Handled;
     };
   }
 
@@ -707,7 +717,8 @@ class Server : public ::httplib::Server {
   }
 
   void arm_listeners() {
-    const std::uint32_t events = paused_ ? 0U : EPOLLIN | EPOLLONESHOT;
+    // Without ONESHOT a listener that hung up would be told of without end while paused.
+    const std::uint32_t events = paused_ ? EPOLLONESHOT : EPOLLIN | EPOLLONESHOT;
     for (std::size_t i = 0; i < listeners_.size(); ++i)
       if (listeners_[i].fd.get() >= 0)
         watch(EPOLL_CTL_MOD, listeners_[i].fd.get(), events, kFirstListenerKey + i);
