@@ -301,10 +301,12 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     const Scope outside = Domain::none();
     descriptor_.async_wait(Descriptor::wait_read, [self = shared_from_this()](ErrorCode error) {
       self->armed_ = false;
-      if (error || self->accept_one() != Accepted::exhausted)
+      std::shared_ptr<Connection> accepted;
+      if (error || self->accept_one(accepted) != Accepted::exhausted)
         self->start();
       else
         self->start_later();
+      if (accepted) self->serve_(std::move(accepted));  // last: what it throws must not end the accepting
     });
   }
 
@@ -322,8 +324,8 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   // The queue of a socket that nobody else holds dies with it: who is in it is still served.
   void stop() {
     if (!descriptor_.is_open()) return;
-    if (own_)
-      while (accept_one(true) == Accepted::one) continue;
+    std::shared_ptr<Connection> accepted;
+    while (own_ && accept_one(accepted, true) == Accepted::one) serve_(std::move(accepted));
     paused_ = true;
     ErrorCode ignored;
     descriptor_.close(ignored);
@@ -337,7 +339,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     exhausted,  // no descriptors or memory left
   };
 
-  Accepted accept_one(bool last = false) {
+  Accepted accept_one(std::shared_ptr<Connection>& accepted, bool last = false) {
     Hold hold = core_->worker.hold();  // before it is asked whether the worker still accepts
     if (!last && (paused_ || core_->worker.draining())) return Accepted::none;
     const int fd = ::accept4(descriptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -347,7 +349,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     const int on = 1;
     if (family_ != AF_UNIX) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     Socket socket(core_->executor, boost::asio::generic::stream_protocol(family_, 0), fd);
-    serve_(std::make_shared<Connection>(core_, std::move(socket), std::move(hold)));
+    accepted = std::make_shared<Connection>(core_, std::move(socket), std::move(hold));
     return Accepted::one;
   }
 
@@ -379,8 +381,10 @@ class Server {
       : core_(std::make_shared<detail::Core>(loop, worker)), serve_(std::move(serve)) {
     worker.on_pause([this] { in_loop([this] { for_all(&detail::Acceptor::pause); }); });
     worker.on_resume([this] { in_loop([this] { for_all(&detail::Acceptor::resume); }); });
-    worker.on_drain(
-        [this](const Drain& drain) { in_loop([this, wait = drain.lame_duck] { begin_drain(wait); }); });
+    worker.on_drain([this](const Drain& drain) {
+      // The hold: nobody in the queue of an own socket is lost because the worker was idle.
+      in_loop([this, wait = drain.lame_duck, hold = core_->worker.hold()] { begin_drain(wait); });
+    });
     worker.on_drained([this] { in_loop([this] { end_loop(); }); });
   }
   ~Server() {
@@ -408,7 +412,8 @@ class Server {
   Executor executor() const { return core_->executor; }
 
  private:
-  // At once on the loop's own thread, so that not one more connection is accepted after a pause; posted from others.
+  // At once on the loop's own thread, so that not one more connection is accepted after a pause; posted from
+  // others.
   template <class Function>
   void in_loop(Function function) {
     {
