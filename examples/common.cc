@@ -90,7 +90,7 @@ std::string label(std::string_view method, std::string_view target, const Option
 }
 
 // A crash with sanitizers, too: they would report it instead.
-[[gnu::no_sanitize("undefined")]] void crash() {
+__attribute__((no_sanitize("undefined"))) void crash() {
   volatile int* nowhere = nullptr;
   *nowhere = 1;
   std::abort();
