@@ -15,6 +15,7 @@
 #include "log/log.h"
 #include "os/notify.h"
 #include "os/paths.h"
+#include "os/process.h"
 #include "store/store.h"
 #include "supervisor/loop.h"
 #include "supervisor/supervisor.h"
@@ -24,10 +25,20 @@ namespace {
 
 using base::Result;
 
+constexpr const char* state_name = "/state";
+
 // Where reforkd keeps what: directories made, and held against a second instance.
 struct Places {
-  std::string recorder_directory;
+  std::string control, recorder_directory;
   base::UniqueFd control_lock, state_lock;
+
+  // Removes what was made to hold them; the locks are ours until then.
+  void leave() const {
+    os::remove_lock(control);
+    if (!state_lock) return;
+    os::remove_lock(recorder_directory + state_name);
+    ::rmdir(recorder_directory.c_str());  // kept if a recorder is left in it
+  }
 };
 
 // A state directory that cannot be written now (full, read-only) is no reason not to supervise; one that
@@ -46,6 +57,7 @@ Result<Places> take_places(const CommandLine& line) {
   if (auto made = make_state_directory(line.state_dir); !made) return made.error();
   auto lock = os::lock_instance(line.control);
   if (!lock) return lock.error();
+  places.control = line.control;
   places.control_lock = std::move(*lock);
 
   auto recorders = os::recorder_directory(line.state_dir);
@@ -53,7 +65,7 @@ Result<Places> take_places(const CommandLine& line) {
     log::warning("flight recorders live in memory only: " + recorders.error().what);
     return places;
   }
-  auto held = os::lock_instance(*recorders + "/state");
+  auto held = os::lock_instance(*recorders + state_name);
   if (!held)
     return base::Error{held.error().code,
                        held.error().what + " (with the state directory " + line.state_dir + ")"};
@@ -65,8 +77,9 @@ Result<Places> take_places(const CommandLine& line) {
 void block_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&set, signal);
   sigprocmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGCHLD, SIG_DFL);  // ignored, as it may be inherited, it would cost every exit status
   std::signal(SIGPIPE, SIG_IGN);
 }
 
@@ -86,6 +99,7 @@ int fail(const base::Error& error) {
 
 int run(CommandLine line) {
   keep_memory_small();
+  os::raise_descriptor_limit();
   block_signals();
   auto places = take_places(line);
   if (!places) return fail(places.error());
@@ -113,6 +127,7 @@ int run(CommandLine line) {
   };
   const auto on_term = loop.watch_signal(SIGTERM, stop);
   const auto on_int = loop.watch_signal(SIGINT, stop);
+  const auto on_child = loop.watch_signal(SIGCHLD, [&] { supervisor.reap_strangers(); });
   const auto on_hup =
       loop.watch_signal(SIGHUP, [] { log::notice("SIGHUP: nothing to do; see reforkctl reload SERVICE"); });
   log::notice("reforkd " REFORK_VERSION " controls at " + line.control);
@@ -124,6 +139,7 @@ int run(CommandLine line) {
   supervisor.close();
   store->close();
   store->dispatch();  // what was written last lets go of its flight recorders
+  places->leave();
   return code;
 }
 

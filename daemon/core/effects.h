@@ -54,7 +54,6 @@ struct Announce {   // an event for the log, the bus and `reforkctl events`
   std::uint32_t slot;
   std::string type;
   std::string text;
-  bool important = false;
 };
 struct JobDone {
   JobId job;

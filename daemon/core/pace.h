@@ -22,10 +22,6 @@ class TokenBucket {
     tokens_ -= 1.0;
     return true;
   }
-  bool empty(Time now) {
-    refill(now);
-    return tokens_ < 1.0;
-  }
   // When the next token will be there.
   Time next(Time now) {
     refill(now);

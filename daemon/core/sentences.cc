@@ -94,7 +94,9 @@ EndOfLife classify(const EndFacts& facts) {
   } else if (!booted(facts)) {
     how.ended.cause = "boot";
     how.report = worker.expelled ? Kind::protocol : Kind::boot;
-    if (!worker.failed_boot)
+    if (!facts.exit.boot_error.empty())
+      how.sentence = facts.exit.boot_error;
+    else if (!worker.failed_boot)
       how.sentence = say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
     else
       how.sentence = worker.why + (facts.exit.code ? ", " + say_exit(facts.exit) : "");

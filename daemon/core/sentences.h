@@ -20,7 +20,6 @@ struct EndOfLife {
 
 struct EndFacts {
   const Worker& worker;
-  WorkerState was;  // before it ended
   const Exit& exit;
   Time now;
   bool linked;

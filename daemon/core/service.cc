@@ -14,7 +14,7 @@ Service::Service(ServiceConfig config, NextId next_id, Random random)
     : config_(std::move(config)),
       next_id_(std::move(next_id)),
       random_(std::move(random)),
-      budget_(config_.restart.budget ? config_.restart.budget : 10 * config_.workers,
+      budget_(config_.restart.budget ? config_.restart.budget : drains_a_worker * config_.workers,
               config_.restart.budget_window),
       slots_(config_.workers) {}
 
@@ -82,10 +82,10 @@ void Service::happen(WorkerId worker, WorkerEvent event, const Detail& detail, T
   Worker* w = find(worker);
   if (!w) return;
   const Step to = step(w->state, event);
-  const WorkerState was = w->state;
   w->state = to.next;
+  if (leaving(w->state)) w->channel_lost.reset();
   if (to.act == Act::end)
-    end(*w, was, *detail.exit, now, out);
+    end(*w, *detail.exit, now, out);
   else
     perform(to.act, *w, detail, now, out);
   settle(now, out);
@@ -151,7 +151,6 @@ void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, 
   worker.drain_began = now;
   worker.deadline = now + config_.drain_deadline;
   worker.requested = reason;
-  worker.channel_lost.reset();
   worker.why = reason ? "drains: " + std::string(base::to_name(*reason)) : "leaves by itself";
   // Its place goes back to the old worker, not to a third one beside it.
   if (reload_ && reload_->candidate == worker.id)
@@ -181,7 +180,7 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
   if (worker.expelled) return;
   worker.expelled = true;
   worker.tainted = true;
-  announce(worker, "protocol", why, out, true);
+  announce(worker, "protocol", why, out);
   out.push_back(CloseChannel{worker.id});
   if (worker.state == WorkerState::killing) {  // never ready: its end makes the failure
     worker.failed_boot = true;
@@ -206,14 +205,14 @@ void Service::kill_now(Worker& worker, Time now, Effects& out) {
     worker.why = "not ready within " + say_duration(config_.start_timeout);
   }
   worker.deadline = now + kill_again;
-  announce(worker, "worker-killed", worker.why, out, true);
+  announce(worker, "worker-killed", worker.why, out);
   out.push_back(Kill{worker.id});
 }
 
-void Service::end(Worker& worker, WorkerState was, const Exit& exit, Time now, Effects& out) {
-  const EndOfLife how = classify({worker, was, exit, now, linked(), config_.ready == ReadyBy::exec});
+void Service::end(Worker& worker, const Exit& exit, Time now, Effects& out) {
+  const EndOfLife how = classify({worker, exit, now, linked(), config_.ready == ReadyBy::exec});
   if (how.report) out.push_back(Report{worker.id, *how.report, how.sentence});
-  announce(worker, "worker-ended", how.sentence, out, how.report.has_value());
+  announce(worker, "worker-ended", how.sentence, out);
   Ended ended = how.ended;
 
   const WorkerId id = worker.id;
@@ -248,8 +247,8 @@ std::optional<Time> Service::next() const {
     if (worker.channel_lost) consider(*worker.channel_lost + channel_grace);
   }
   for (const auto& slot : slots_)
-    if (slot.current == 0) consider(slot.next_start);
-  if (reload_) consider(reload_->probation_ends);
+    if (wanted_ && slot.current == 0 && !slot.given_up) consider(slot.next_start);
+  if (reload_ && probed()) consider(reload_->probation_ends);
   if (stormy_) consider(next_token_);
   return first;
 }
@@ -261,9 +260,8 @@ void Service::settle(Time now, Effects& out) {
   settle_jobs(out);
 }
 
-void Service::announce(const Worker& worker, std::string type, std::string text, Effects& out,
-                       bool important) const {
-  out.push_back(Announce{worker.id, worker.slot, std::move(type), std::move(text), important});
+void Service::announce(const Worker& worker, std::string type, std::string text, Effects& out) const {
+  out.push_back(Announce{worker.id, worker.slot, std::move(type), std::move(text)});
 }
 
 }  // namespace refork::core

@@ -22,6 +22,8 @@ inline constexpr Millis kill_again{1000};
 inline constexpr Millis channel_grace{1000};
 // `ready: exec` takes a program for ready as soon as it runs; one that lives shorter than this did not boot.
 inline constexpr Millis exec_settled{1000};
+inline constexpr std::uint32_t drains_a_worker =
+    10;                                             // the default restart budget: this many times the workers
 inline constexpr std::uint32_t max_workers = 1024;  // of one service
 // Boot failures are forgotten after this long without one.
 inline constexpr Millis healthy_after{60000};
@@ -146,7 +148,7 @@ class Service {
   void tell_to_drain(Worker& worker, Time now, Effects& out);
   void expel(Worker& worker, const std::string& why, Time now, Effects& out);
   void kill_now(Worker& worker, Time now, Effects& out);
-  void end(Worker& worker, WorkerState was, const Exit& exit, Time now, Effects& out);
+  void end(Worker& worker, const Exit& exit, Time now, Effects& out);
   std::optional<Time> due(const Worker& worker) const;
   void settle(Time now, Effects& out);  // after every input: slots, waiting drains, reload, jobs
   bool linked() const { return config_.ready == ReadyBy::library; }
@@ -165,14 +167,14 @@ class Service {
   // service_jobs.cc
   JobId add_job(JobKind kind, WorkerId worker = 0);
   void cancel_jobs(const std::string& why, Effects& out);
+  bool probed() const;  // the candidate of the reload serves
   void settle_reload(Time now, Effects& out);
   void reload_candidate_failed(const std::string& why, Effects& out);
   void end_reload(base::Result<void> result, Effects& out);
   void settle_jobs(Effects& out);
   std::optional<base::Result<void>> outcome(const Job& job) const;
 
-  void announce(const Worker& worker, std::string type, std::string text, Effects& out,
-                bool important = false) const;
+  void announce(const Worker& worker, std::string type, std::string text, Effects& out) const;
 
   ServiceConfig config_;
   NextId next_id_;

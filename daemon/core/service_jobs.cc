@@ -73,6 +73,8 @@ Result<JobId> Service::scale(std::uint32_t workers, Time now, Effects& out) {
                  "at most " + std::to_string(max_workers) + " workers, not " + std::to_string(workers)};
   if (reload_) return Error{EBUSY, "a reload of " + config_.name + " is under way"};
   config_.workers = workers;
+  if (config_.restart.budget == 0)
+    budget_ = TokenBucket(drains_a_worker * workers, config_.restart.budget_window);
   slots_.resize(workers);
   std::vector<WorkerId> beyond;
   for (const auto& [id, worker] : workers_)
@@ -117,6 +119,11 @@ void Service::replace_all(const std::string& why, Time now, Effects& out) {
 // ---- reload: the first of the new generation goes through a probation; then slot by slot, the new one ready
 // before the old one drains.
 
+bool Service::probed() const {
+  const auto candidate = workers_.find(reload_->candidate);
+  return candidate != workers_.end() && accepts(candidate->second.state);
+}
+
 void Service::settle_reload(Time now, Effects& out) {
   while (reload_ && wanted_) {
     Reload& reload = *reload_;
@@ -127,11 +134,11 @@ void Service::settle_reload(Time now, Effects& out) {
     if (reload.candidate == 0) {
       reload.old = slots_[reload.next_slot].current;
       slots_[reload.next_slot].served = true;
+      slots_[reload.next_slot].given_up = false;
       reload.candidate = spawn(reload.next_slot, reload.generation, now, out);
       return;
     }
-    const Worker* candidate = find(reload.candidate);
-    if (!candidate || !accepts(candidate->state)) return;
+    if (!probed()) return;
     if (reload.next_slot == 0 && !reload.probation_ends)
       reload.probation_ends = now + config_.reload.probation;
     if (reload.probation_ends && now < *reload.probation_ends) return;
@@ -180,12 +187,13 @@ std::optional<Result<void>> Service::outcome(const Job& job) const {
       return Result<void>{};
     case JobKind::start:
     case JobKind::scale:
+      if (!wanted_) return Result<void>{};  // for the next start
       break;
   }
   std::size_t serving = 0;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
-    if (slot.boot_failures > 0 && slot.current == 0)
+    if ((slot.boot_failures > 0 || slot.given_up) && slot.current == 0)
       return Error{EIO, config_.name + "/" + std::to_string(i) + " failed to start: " + slot.why +
                             (slot.given_up ? "" : "; reforkd goes on trying")};
     const auto it = workers_.find(slot.current);

@@ -46,7 +46,8 @@ void Service::leave_slot(Worker& worker) {
   slot.current = 0;
   if (config_.restart.policy == RestartPolicy::never && wanted_) {
     slot.given_up = true;
-    slot.why = "the restart policy is never";
+    slot.next_start.reset();
+    if (slot.why.empty()) slot.why = "the restart policy is never";
   }
 }
 
@@ -58,7 +59,7 @@ void Service::note_boot_failure(const Worker& worker, const std::string& why, Ti
   if (config_.restart.give_up && slot.boot_failures >= *config_.restart.give_up) {
     slot.given_up = true;
     announce(worker, "service-state",
-             "given up after " + std::to_string(slot.boot_failures) + " failed starts", out, true);
+             "given up after " + std::to_string(slot.boot_failures) + " failed starts", out);
     return;
   }
   const Millis delay =
@@ -116,11 +117,11 @@ bool Service::may_drain(Worker& worker, Time now, Effects& out) {
 
 // Drains that had to wait, the oldest worker first.
 void Service::rotate_waiting(Time now, Effects& out) {
+  stormy_ = false;
   if (!wanted_) return;
   std::vector<WorkerId> waiting;
   for (const auto& [id, worker] : workers_)
     if (worker.wanted_gone && accepts(worker.state)) waiting.push_back(id);
-  stormy_ = false;
   for (const auto id : waiting) {
     Worker* worker = find(id);
     if (!worker || !accepts(worker->state) || !may_drain(*worker, now, out)) continue;

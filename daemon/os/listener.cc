@@ -18,6 +18,8 @@
 namespace refork::os {
 namespace {
 
+// Of a unix socket's file: as of a port, who may connect is not decided here. Its directory may be closed.
+constexpr mode_t everybody = 0666;
 constexpr int backlog = 4096;  // the kernel takes less where net.core.somaxconn is lower
 
 struct FreeAddresses {
@@ -121,7 +123,7 @@ base::Result<base::UniqueFd> listen_unix(const Address& address, bool nonblockin
   if (!fd) return fd;
   const sockaddr_un name = unix_address(address.path);
   if (::bind(fd->get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
-      ::listen(fd->get(), backlog) != 0)
+      ::chmod(address.path.c_str(), everybody) != 0 || ::listen(fd->get(), backlog) != 0)
     return socket_error(address);
   return fd;
 }

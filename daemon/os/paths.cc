@@ -114,6 +114,8 @@ base::Result<void> make_directory(const std::string& path, unsigned mode) {
   return {};
 }
 
+void remove_lock(const std::string& path) noexcept { ::unlink((path + ".lock").c_str()); }
+
 base::Result<base::UniqueFd> lock_instance(const std::string& path) {
   const std::string file = path + ".lock";
   for (int attempt = 0; attempt < lock_attempts; ++attempt) {

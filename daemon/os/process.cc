@@ -22,6 +22,8 @@ namespace {
 
 constexpr int start_time_field = 22;  // of /proc/PID/stat, proc(5)
 
+std::optional<rlimit> inherited_limit;  // of descriptors, before it was raised
+
 ExitStatus decode(const siginfo_t& info) {
   ExitStatus status;
   if (info.si_code == CLD_EXITED)
@@ -118,6 +120,15 @@ std::uint64_t start_time(pid_t pid) {
   if (name_end == std::string::npos) return 0;
   return field(std::string_view(text).substr(name_end), start_time_field - 1);
 }
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  const rlimit raised{limit.rlim_max, limit.rlim_max};
+  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) inherited_limit = limit;
+}
+
+std::optional<rlimit> inherited_descriptor_limit() { return inherited_limit; }
 
 void become_subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
 

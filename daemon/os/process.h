@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -31,5 +32,9 @@ void signal_group(pid_t pgid, int signal);   // killpg; only before the leader i
 std::uint64_t rss_bytes(pid_t pid);          // 0 if unknown
 std::uint64_t start_time(pid_t pid);         // field 22 of /proc/PID/stat, 0 if there is none
 void become_subreaper();
+// A supervisor of many workers has many descriptors: its own soft limit becomes the hard one. Children get
+// the old limit back.
+void raise_descriptor_limit();
+std::optional<rlimit> inherited_descriptor_limit();  // nothing: it was never raised
 
 }  // namespace refork::os

@@ -176,6 +176,8 @@ void change_user(const Credentials& who, int report) noexcept {
 char* writable(const std::string& text) { return const_cast<char*>(text.c_str()); }
 
 base::Result<void> prepare_limits(const SpawnPlan& plan, Prepared& prepared) {
+  if (const auto inherited = inherited_descriptor_limit())
+    prepared.limits.push_back({RLIMIT_NOFILE, *inherited});
   for (const core::Limit& limit : plan.limits) {
     const auto known = std::find_if(limit_names.begin(), limit_names.end(),
                                     [&](const LimitName& entry) { return entry.name == limit.name; });

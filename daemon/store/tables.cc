@@ -69,7 +69,7 @@ constexpr const char* amend = R"sql(
     revision = excluded.revision, time_ms = excluded.time_ms, service = excluded.service, slot = excluded.slot,
     worker = excluded.worker, kind = excluded.kind, fingerprint = excluded.fingerprint, count = excluded.count,
     record = excluded.record
-  WHERE excluded.revision > revision
+  WHERE excluded.revision > revision AND excluded.service = service AND excluded.worker = worker
 )sql";
 
 constexpr std::uint64_t ms_per_hour = 3'600'000;

@@ -2,6 +2,7 @@
 // either side at any moment loses nothing; the store makes a record that arrives twice one.
 #include "supervisor/failures.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
@@ -66,6 +67,7 @@ bool Failures::add(const Subject& subject, proto::FailureRecord record, std::fun
   record.slot = subject.slot;
   record.worker = subject.worker;
   record.pid = subject.pid;
+  record.time_ms = std::min(record.time_ms, unix_ms());  // of the worker's clock, or its fancy
   core::FailureRow row;
   row.id = record.id;
   row.revision = record.revision;

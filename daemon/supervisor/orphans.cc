@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "log/log.h"
 #include "os/process.h"
@@ -26,7 +27,9 @@ core::WorkerId Orphans::find(const core::DaemonConfig& config) {
       log::warning("the flight recorder " + file + " cannot be read: " + recorder.error().what);
       continue;
     }
-    const Subject subject{name->service, name->slot, name->worker, name->pid, 1};
+    const auto identity = (*recorder)->reader().identity();
+    const Subject subject{name->service, name->slot, name->worker, name->pid,
+                          identity ? identity->generation : 1};
     auto pidfd = os::open_pidfd(name->pid);
     if (name->pid <= 0 || !pidfd || os::start_time(name->pid) != name->start_time) {
       settle(subject, *recorder, false);
@@ -40,6 +43,21 @@ core::WorkerId Orphans::find(const core::DaemonConfig& config) {
   return highest;
 }
 
+// With its group, whose number is safe as long as its leader was not reaped: the pidfd says so.
+void Orphans::kill(Orphan& orphan) {
+  if (os::start_time(orphan.subject.pid) != 0) os::signal_group(orphan.subject.pid, SIGKILL);
+  os::signal_process(orphan.pidfd.get(), SIGKILL);
+}
+
+void Orphans::kill_all() {
+  for (const auto& orphan : living_) kill(*orphan);
+}
+
+void Orphans::when_gone(std::function<void()> callback) {
+  if (living_.empty()) return callback();
+  when_gone_ = std::move(callback);
+}
+
 void Orphans::follow(Orphan orphan, core::Millis deadline) {
   auto kept = std::make_unique<Orphan>(std::move(orphan));
   Orphan* raw = kept.get();
@@ -48,7 +66,7 @@ void Orphans::follow(Orphan orphan, core::Millis deadline) {
   failures_.collect(raw->subject, raw->recorder);
   os::signal_process(raw->pidfd.get(), SIGTERM);
   raw->exit_source = loop_.watch(raw->pidfd.get(), EPOLLIN, [this, raw](std::uint32_t) { on_exit(*raw); });
-  raw->deadline = loop_.timer([raw] { os::signal_process(raw->pidfd.get(), SIGKILL); });
+  raw->deadline = loop_.timer([raw] { kill(*raw); });
   Loop::arm(raw->deadline, core::Clock::now() + deadline + core::kill_grace);
   living_.push_back(std::move(kept));
 }
@@ -59,7 +77,10 @@ void Orphans::on_exit(Orphan& orphan) {
   settle(orphan.subject, orphan.recorder, true);
   Orphan* raw = &orphan;
   loop_.park(std::move(orphan.exit_source));
-  loop_.later([this, raw] { std::erase_if(living_, [raw](const auto& one) { return one.get() == raw; }); });
+  loop_.later([this, raw] {
+    std::erase_if(living_, [raw](const auto& one) { return one.get() == raw; });
+    if (living_.empty() && when_gone_) std::exchange(when_gone_, nullptr)();
+  });
 }
 
 void Orphans::settle(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder, bool late) {

@@ -21,6 +21,8 @@ class Orphans {
   // Before the services start. Returns the highest worker id seen.
   core::WorkerId find(const core::DaemonConfig& config);
   bool any() const noexcept { return !living_.empty(); }
+  void kill_all();
+  void when_gone(std::function<void()> callback);  // once none is left; at once if there is none
 
  private:
   struct Orphan {
@@ -32,11 +34,13 @@ class Orphans {
   void settle(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder, bool late);
   void follow(Orphan orphan, core::Millis deadline);
   void on_exit(Orphan& orphan);
+  static void kill(Orphan& orphan);
 
   Loop& loop_;
   Failures& failures_;
   std::string directory_;
   std::vector<std::unique_ptr<Orphan>> living_;
+  std::function<void()> when_gone_;
 };
 
 }  // namespace refork::supervisor

@@ -30,6 +30,14 @@ std::uint64_t unix_ms_at(core::Time at) {
   return static_cast<std::uint64_t>(static_cast<std::int64_t>(unix_ms()) + ahead);
 }
 
+// The step of a start that failed, with what it was about.
+std::string say_step(const core::ServiceConfig& config, const std::string& step) {
+  if (step == "exec") return "exec " + config.command.front();
+  if (step == "chdir") return "chdir " + config.directory;
+  if (step == "setuid" || step == "setgid" || step == "setgroups") return step + " " + config.user;
+  return step;
+}
+
 }  // namespace
 
 ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config)
@@ -64,7 +72,11 @@ void ServiceRunner::feed(const Input& input) {
   while (!effects_.empty()) {
     const core::Effect effect = std::move(effects_.front());
     effects_.pop_front();
-    perform(effect);
+    try {
+      perform(effect);  // one that fails keeps no other from being performed
+    } catch (const std::exception& error) {
+      log::error(service_.config().name + ": " + error.what());
+    }
   }
   performing_ = false;
   rearm();
@@ -87,13 +99,16 @@ void ServiceRunner::perform(const core::Effect& effect) {
       Overloaded{
           [this](const core::Spawn& e) { spawn(e); },
           [this](const core::GiveVerdict& e) {
+            if (e.verdict == proto::Verdict::drain) drain_begins(e.worker);
             send_to(e.worker, proto::VerdictGiven{e.failure, e.verdict,
                                                   static_cast<std::uint32_t>(e.deadline.count())});
           },
           [this](const core::OrderDrain& e) {
+            drain_begins(e.worker);
             send_to(e.worker, proto::DrainOrder{e.reason, static_cast<std::uint32_t>(e.deadline.count())});
           },
           [this](const core::Terminate& e) {
+            drain_begins(e.worker);
             if (auto* process = find(e.worker)) os::signal_process(process->spawned.pidfd.get(), SIGTERM);
           },
           [this](const core::Kill& e) {
@@ -108,8 +123,11 @@ void ServiceRunner::perform(const core::Effect& effect) {
           [this](const core::Report& e) {
             auto* process = find(e.worker);
             if (!process) return;
-            const auto counters = process->recorder->reader().counters();
-            shared_.failures.report(process->subject, e.kind, e.message, counters ? counters->in_flight : 0);
+            std::uint64_t in_flight = 0;
+            if (process->recorder)
+              if (const auto counters = process->recorder->reader().counters())
+                in_flight = counters->in_flight;
+            shared_.failures.report(process->subject, e.kind, e.message, in_flight);
             ++failures_;
           },
           [this](const core::Announce& e) { announce(e.worker, e.slot, e.type, e.text); },
@@ -216,9 +234,9 @@ void ServiceRunner::on_spawn_result(core::WorkerId worker) {
   if (!process) return;
   const auto failure = os::read_spawn_failure(process->spawned.errors.get());
   shared_.loop.park(std::move(process->error_source));
+  process->spawned.errors.reset();
   if (failure) {
-    process->boot_error =
-        failure->step + " " + service_.config().command.front() + ": " + std::strerror(failure->code);
+    process->boot_error = say_step(service_.config(), failure->step) + ": " + std::strerror(failure->code);
   } else if (service_.config().ready == core::ReadyBy::exec) {
     feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
   }
@@ -284,6 +302,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
             failures_ += shared_.failures.collect(process.subject, process.recorder);
           },
           [&](const proto::DrainBegun& begun) {
+            drain_begins(id);
             feed([&](core::Service& s, core::Time now, core::Effects& out) {
               s.on_drain_begun(id, begun.reason, now, out);
             });
@@ -299,10 +318,14 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
           [](const proto::DrainOrder&) {},
       },
       message);
-  const auto known = service_.workers().find(id);
-  if (known != service_.workers().end() && known->second.drain_began && !process.served_before_drain)
-    if (const auto counters = process.recorder->reader().counters())
-      process.served_before_drain = counters->served;
+}
+
+// What is served from now on is what the drain completed.
+void ServiceRunner::drain_begins(core::WorkerId worker) {
+  WorkerProcess* process = find(worker);
+  if (!process || !process->recorder || process->served_before_drain) return;
+  if (const auto counters = process->recorder->reader().counters())
+    process->served_before_drain = counters->served;
 }
 
 void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message) {
@@ -336,7 +359,7 @@ void ServiceRunner::ended(const core::Ended& what) {
   WorkerProcess& process = *node.mapped();
   if (process.recorder)
     shared_.failures.end(process.subject, what, process.recorder, process.served_before_drain.value_or(0));
-  process.exit_source.reset();
+  shared_.loop.park(std::move(process.exit_source));
   ended_.push_back(std::move(node.mapped()));
   shared_.loop.later([this] { ended_.clear(); });
 }
@@ -355,7 +378,8 @@ void ServiceRunner::on_listener_reopened(const std::string& address) {
     }
     break;
   }
-  announce(0, 0, "listener-reopened", address + " was shut down by " + suspect + "; opened again");
+  announce(0, 0, "listener-reopened",
+           address + " was shut down, as it seems by " + suspect + "; opened again");
   feed([&](core::Service& s, core::Time now, core::Effects& out) {
     s.replace_all("its listener " + address + " was shut down", now, out);
   });
@@ -412,6 +436,10 @@ void ServiceRunner::announce(core::WorkerId worker, std::uint32_t slot, std::str
   shared_.announce(std::move(event));
 }
 
+void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {
+  for (const auto& [id, process] : processes_) pids.push_back(process->subject.pid);
+}
+
 core::WorkerId ServiceRunner::in_slot(std::uint32_t slot) const {
   return slot < service_.slots().size() ? service_.slots()[slot].current : 0;
 }
@@ -460,6 +488,7 @@ core::ServiceStatus ServiceRunner::status() const {
     if (slot.current != 0 || !service_.wanted()) continue;
     core::WorkerStatus empty;
     empty.slot = i;
+    empty.generation = service_.generation();
     empty.state = "backoff";
     empty.why = slot.why;
     if (slot.next_start) empty.next_start_ms = unix_ms_at(*slot.next_start);

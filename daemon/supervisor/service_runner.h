@@ -51,6 +51,7 @@ class ServiceRunner {
   const core::Service& service() const { return service_; }
   core::WorkerId in_slot(std::uint32_t slot) const;  // its current worker, 0 for none
   core::ServiceStatus status() const;
+  void list_pids(std::vector<pid_t>& pids) const;
   void close() { listeners_.close(); }
 
  private:
@@ -70,6 +71,7 @@ class ServiceRunner {
   void ended(const core::Ended& ended);
   void on_listener_reopened(const std::string& address);
   void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
+  void drain_begins(core::WorkerId worker);
   void send_to(core::WorkerId worker, const proto::Message& message);
   WorkerProcess* find(core::WorkerId worker);
   core::WorkerStatus status_of(const core::Worker& worker) const;

@@ -36,9 +36,12 @@ base::Result<base::UniqueFd> open_output(const std::string& log) {
   constexpr std::string_view file_prefix = "file:";
   if (log == "inherit") return base::UniqueFd();
   const std::string path = log == "null" ? "/dev/null" : log.substr(file_prefix.size());
-  base::UniqueFd fd(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0640));
+  base::UniqueFd fd(::open(
+      path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, 0640));
   if (!fd) return base::errno_error("open the log " + path);
+  // Opened without waiting, should it be a pipe that nobody reads; the worker writes to it as to any file.
+  if (const int flags = ::fcntl(fd.get(), F_GETFL); flags >= 0)
+    ::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK);
   return fd;
 }
 

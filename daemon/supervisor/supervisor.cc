@@ -22,8 +22,11 @@ namespace {
 // Worker ids are reserved in the store this many at a time, ahead of their use.
 constexpr std::uint64_t id_block = 256;
 // How long a starting reforkd waits for an earlier one's workers to let go of an address.
-constexpr core::Millis address_patience{10000};
+// after these have been killed at their deadline.
+constexpr core::Millis address_patience{2000};
 constexpr int address_retry_ms = 20;
+// Every local process may send notifications.
+constexpr int notifications_a_turn = 64;
 
 log::Level level_of(const core::Event& event) {
   if (event.type == "protocol" || event.type == "listener-reopened" || event.type == "worker-killed")
@@ -98,9 +101,12 @@ Result<void> Supervisor::prepare() {
     notify_ = std::move(*socket);
     shared_.notify_socket = notify_->name();
     notify_source_ = loop_.watch(notify_->fd(), EPOLLIN, [this](std::uint32_t) {
-      while (const auto notification = notify_->receive())
+      for (int i = 0; i < notifications_a_turn; ++i) {
+        const auto notification = notify_->receive();
+        if (!notification) return;
         for (const auto& runner : services_)
           if (runner->notified(*notification)) break;
+      }
     });
   } else {
     log::warning("no socket for notifications: " + socket.error().what);
@@ -127,13 +133,15 @@ Result<void> Supervisor::open_services() {
   return {};
 }
 
-// Workers of an earlier reforkd let go of their listeners as they begin to drain.
+// Workers of an earlier reforkd let go of their listeners as they begin to drain, if they are linked; others
+// at the latest when they are killed.
 Result<void> Supervisor::open_listeners(ServiceRunner& runner) {
-  const auto patience_ends = core::Clock::now() + address_patience;
+  const auto deadline = core::Clock::now() + runner.service().config().drain_deadline + core::kill_grace;
   auto opened = runner.open_listeners();
   while (!opened && opened.error().code == EADDRINUSE && orphans_.any() &&
-         core::Clock::now() < patience_ends) {
-    ::poll(nullptr, 0, address_retry_ms);  // nothing tells when an address becomes free
+         core::Clock::now() < deadline + address_patience) {
+    if (core::Clock::now() >= deadline) orphans_.kill_all();  // the loop does not run yet
+    ::poll(nullptr, 0, address_retry_ms);                     // nothing tells when an address becomes free
     opened = runner.open_listeners();
   }
   return opened;
@@ -143,9 +151,9 @@ void Supervisor::run(std::function<void()> up) {
   auto waiting = std::make_shared<std::size_t>(services_.size());
   for (const auto& runner : services_) {
     const std::string name = runner->service().config().name;
-    start(name, [waiting, up, name](Result<void> result) {
+    start(name, [this, waiting, up, name](Result<void> result) {
       if (!result) log::warning("service " + name + ": " + result.error().what);
-      if (--*waiting == 0) up();
+      if (--*waiting == 0 && !shutting_down_) up();
     });
   }
 }
@@ -154,15 +162,23 @@ void Supervisor::shut_down(std::function<void()> done) {
   if (shutting_down_) {
     log::notice("told to stop again: killing what is left");
     for (const auto& runner : services_) runner->kill_all();
+    orphans_.kill_all();
     return;
   }
   shutting_down_ = true;
-  auto waiting = std::make_shared<std::size_t>(services_.size());
-  if (services_.empty()) return done();
+  auto waiting = std::make_shared<std::size_t>(services_.size() + 1);
+  const auto one_less = [waiting, done] {
+    if (--*waiting == 0) done();
+  };
   for (const auto& runner : services_)
-    stop(runner->service().config().name, [waiting, done](const auto&) {
-      if (--*waiting == 0) done();
-    });
+    stop(runner->service().config().name, [one_less](const auto&) { one_less(); });
+  orphans_.when_gone(one_less);
+}
+
+void Supervisor::reap_strangers() {
+  std::vector<pid_t> known;
+  for (const auto& runner : services_) runner->list_pids(known);
+  os::reap_strangers(known);
 }
 
 void Supervisor::close() {

@@ -36,6 +36,7 @@ class Supervisor : public core::Operations {
   void publish_to(core::Publisher* publisher) { publisher_ = publisher; }
   void run(std::function<void()> up);  // starts everything; `up` once each service is up or has failed to be
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
+  void reap_strangers();                       // on SIGCHLD: what workers left behind
   void close();                                // removes what was created
 
   core::DaemonStatus status() override;

@@ -145,6 +145,19 @@ TEST(Ends, GivesUpWhenTold) {
   EXPECT_TRUE(scene.service.slots()[0].given_up);
 }
 
+TEST(Ends, PolicyNeverAndAFailedStartLeaveNothingDueAndKeepTheReason) {
+  ServiceConfig config;
+  config.restart.policy = RestartPolicy::never;
+  Scene scene(config);
+  const auto job = scene.keep(scene.service.start(scene.now, scene.out));
+  scene.exit(1, 7);
+  EXPECT_EQ(scene.service.next(), std::nullopt);
+  EXPECT_EQ(scene.service.slots()[0].why, "exited with code 7 before it was ready");
+  ASSERT_EQ(scene.count<JobDone>(), 1u);
+  EXPECT_EQ(scene.all<JobDone>()[0].job, job);
+  EXPECT_FALSE(scene.all<JobDone>()[0].result.ok());
+}
+
 TEST(Ends, BootFailuresAreForgottenAfterAHealthyMinute) {
   Scene scene;
   scene.keep(scene.service.start(scene.now, scene.out));

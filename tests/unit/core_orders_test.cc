@@ -36,7 +36,7 @@ TEST(Orders, StartFailsWithTheReasonOfTheBootFailure) {
   const auto job = scene.keep(scene.service.start(scene.now, scene.out));
   scene.service.on_exit(1, {{}, {}, false, "exec /bin/web: No such file or directory"}, scene.now, scene.out);
   EXPECT_EQ(failed(scene, job),
-            "web/0 failed to start: exec /bin/web: No such file or directory before it was ready; reforkd "
+            "web/0 failed to start: exec /bin/web: No such file or directory; reforkd "
             "goes on trying");
 }
 
@@ -211,6 +211,29 @@ TEST(Orders, ScaleIsBoundedOnBothSides) {
   EXPECT_EQ(scene.refused, "at most 1024 workers, not 1025");
   scene.keep(scene.service.scale(max_workers, scene.now, scene.out));
   EXPECT_EQ(scene.refused, "");
+}
+
+TEST(Orders, ScaleOfAStoppedServiceIsForItsNextStart) {
+  Scene scene;
+  const auto job = scene.keep(scene.service.scale(3, scene.now, scene.out));
+  EXPECT_TRUE(succeeded(scene, job));
+  scene.keep(scene.service.start(scene.now, scene.out));
+  EXPECT_EQ(scene.count<Spawn>(), 3u);
+}
+
+TEST(Orders, ReloadBringsAServiceBackThatHadGivenUp) {
+  ServiceConfig config;
+  config.restart.give_up = 1;
+  Scene scene(config);
+  scene.keep(scene.service.start(scene.now, scene.out));
+  scene.exit(1, 1);
+  ASSERT_TRUE(scene.service.slots()[0].given_up);
+  const auto job = scene.keep(scene.service.reload(scene.now, scene.out));
+  scene.ready(2);
+  scene.pass(Millis(2000));
+  EXPECT_TRUE(succeeded(scene, job));
+  scene.die(2, SIGSEGV);
+  EXPECT_EQ(scene.count<Spawn>(), 3u) << "it is re-forked as any other";
 }
 
 TEST(Orders, DrainTwiceIsHarmlessAndBothAreDoneWhenItIsGone) {

@@ -78,6 +78,20 @@ TEST(Replacing, EmptyBudgetIsAStormInWhichTaintedWorkersServeAndRotateAtTheBucke
   EXPECT_NE(scene.service.state(), ServiceState::storm);
 }
 
+TEST(Replacing, NothingIsDueAnyMoreOnceAServiceInAStormIsStopped) {
+  auto config = Scene::workers(1);
+  config.restart.budget = 1;
+  Scene scene(config);
+  scene.up().fail(1);
+  scene.ready(2);
+  scene.leave(1, 1);
+  scene.fail(2);
+  ASSERT_EQ(scene.service.state(), ServiceState::storm);
+  scene.keep(scene.service.stop(scene.now, scene.out));
+  scene.leave(2, 0);
+  EXPECT_EQ(scene.service.next(), std::nullopt);
+}
+
 TEST(Replacing, AStormNeverTakesTheServiceBelowItsFloor) {
   auto config = Scene::workers(2);
   config.restart.budget = 3;
