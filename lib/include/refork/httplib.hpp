@@ -403,7 +403,7 @@ class Server : public ::httplib::Server {
       failed_ = false;
       if (domain_.run(call) && !failed_) return true;
       close_ = true;
-      if (failed_ && answer_) *response = *std::exchange(answer_, std::nullopt);
+      if (failed_ && answer_ && response) *response = *std::exchange(answer_, std::nullopt);
       if (!answered_) stream_.break_off();
       return false;
     }
