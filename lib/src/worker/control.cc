@@ -112,6 +112,7 @@ void Worker::Impl::start_thread() {
   pthread_attr_destroy(&attributes);
   if (error == 0) return;
   domain::set_sink(nullptr);
+  worker::watch_forks(-1);
   worker::restore_sigterm();
   fail_to_start(base::errno_error("start the worker's control thread", error));
 }

@@ -39,8 +39,8 @@ void Worker::Impl::record(Failure& failure, Then then, std::uint64_t request) no
   if (worker::in_forked_child()) return tell_of_child(failure);
   const bool drains = then == Then::drain && errors_drain_;
   if (drains && supervised()) failed();
-  const auto note = failures_.record(failure, then, request);
-  if (note && supervised()) post(*note);
+  auto note = failures_.record(failure, then, request);
+  if (note && supervised()) post(*std::move(note));  // moved: memory may have run out
   if (drains && !supervised()) begin_drain(DrainReason::error, std::nullopt, options_.exit_error, false);
   set_timer();
 }
@@ -70,11 +70,12 @@ bool Worker::Impl::begin_drain(DrainReason reason, std::optional<std::chrono::mi
     if (!enter(LifeEvent::drain)) return false;
     drain_ = {reason, lame_duck_, Clock::now() + within.value_or(drain_deadline_)};
     exit_code_ = exit_code;
+    // Before anybody can find the worker idle: who accepts takes a hold first, then asks whether it drains.
+    worker::process.draining.store(true);
     worker::arm_second_line(drain_.deadline, link_ ? link_->fd() : -1, options_.exit_deadline);
     if (by_itself && link_) link_->post(proto::DrainBegun{reason});
   }
   writer_.set_draining();
-  worker::process.draining.store(true);
   if (!link_) worker::notify_manager("STOPPING=1");
   set_timer();
   worker::wake();
@@ -156,8 +157,8 @@ void Worker::Impl::call(std::unique_lock<std::mutex>& lock, Callback<Signature> 
 
 // What is still to be said before the process ends.
 void Worker::Impl::say_goodbye(bool deadline) noexcept {
-  for (const auto& note : failures_.flush(Clock::time_point::max()))
-    if (link_) link_->post(note);
+  for (auto& note : failures_.flush(Clock::time_point::max()))
+    if (link_) link_->post(std::move(note));
   if (link_) link_->post(proto::Disconnect{deadline});
 }
 
