@@ -28,10 +28,24 @@ step() {  # step NAME COMMAND...: quiet unless it fails
   fi
 }
 
+run_tests() {  # run_tests PRESET: the summary, and the output of what failed
+  local preset=$1 begin=$SECONDS
+  if [ -t 1 ]; then
+    ctest --preset "$preset" -j "$jobs" --progress
+    return
+  fi
+  ctest --preset "$preset" -j "$jobs" >"$log" 2>&1 || { cat "$log"; exit 1; }
+  tail -n 16 "$log"
+  if [ -n "${CI:-}" ] && grep -q 'Skipped' "$log"; then
+    echo "$preset: tests were skipped, which none may here:" && grep 'Skipped' "$log"
+    exit 1
+  fi
+  echo "$preset: tested in $((SECONDS - begin)) s"
+}
+
 for preset in "${presets[@]}"; do
   step "$preset: configure" cmake --preset "$preset"
   step "$preset: build" cmake --build --preset "$preset" -j "$jobs"
-  echo "$preset: tests"
-  ctest --preset "$preset" -j "$jobs" --progress 2>&1 | tail -n 40
+  run_tests "$preset"
 done
 echo "all passed: ${presets[*]}"

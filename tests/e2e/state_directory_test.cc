@@ -23,7 +23,8 @@ class StateDirectory : public testing::Test {
   void SetUp() override {
     const std::string place = dir_.file("state");
     ASSERT_EQ(::mkdir(place.c_str(), 0700), 0);
-    if (::mount("tmpfs", place.c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0) GTEST_SKIP() << "needs to mount a tmpfs";
+    if (::mount("tmpfs", place.c_str(), "tmpfs", 0, "size=1m,mode=0700") != 0)
+      GTEST_SKIP() << "needs to mount a tmpfs";
     mounted_ = true;
   }
   void TearDown() override {
@@ -38,7 +39,8 @@ class StateDirectory : public testing::Test {
   }
   std::string store_state() const { return daemon_->status()["daemon"]["store"]["state"].get<std::string>(); }
   void expect_errors(int count) {
-    for (int i = 0; i < count; ++i, ++culprits_) EXPECT_EQ(http_get(daemon_->address(), "/error").status, 500);
+    for (int i = 0; i < count; ++i, ++culprits_)
+      EXPECT_EQ(http_get(daemon_->address(), "/error").status, 500);
   }
 
   TempDir dir_;

@@ -33,8 +33,7 @@ TEST(Access, ThePrimaryGroupCountsThoughItIsNoSupplementaryOne) {
 TEST(Access, AnybodyElseReadsTheStatusAlone) {
   const Peer other{1000, 1000, {29}};
   EXPECT_TRUE(may(other, policy, Action::read_status));
-  for (const auto action : all)
-    EXPECT_EQ(may(other, policy, action), action == Action::read_status);
+  for (const auto action : all) EXPECT_EQ(may(other, policy, action), action == Action::read_status);
 }
 
 TEST(Access, WithoutAGroupGidZeroIsNobodySpecial) {

@@ -99,10 +99,10 @@ class REFORK_API Scope {
 // The scope in which a request's errors are caught, as Node.js' `domain`.
 //
 // A Domain is a handle: cheap to copy, equal if it names the same domain, possibly empty. The domain itself
-// lives as long as a handle, a bound callback or a member names it. Handles that its own error handler
-// captured directly do not count, so `domain.on_error([domain](auto&) { … })` is no leak. All members may be
-// called from any thread; operations that need a domain throw std::logic_error on an empty handle, run() and
-// bind() then do nothing but call.
+// lives as long as a handle, a bound callback or a member names it; do not let go of the last one while
+// another thread is inside run(). Handles that its own error handler captured directly do not count, so
+// `domain.on_error([domain](auto&) { … })` is no leak. All members may be called from any thread; operations
+// that need a domain throw std::logic_error on an empty handle, run() and bind() then do nothing but call.
 //
 // Who captures what is thrown: `run`, if its own domain has a handler at that moment; otherwise the exception
 // goes on outward, and a catch on its way wins. The outermost run of a thread, and every bound callback, fall
@@ -129,7 +129,8 @@ class REFORK_API Domain {
   // Sets, replaces or (with an empty function) removes the handler. Takes effect at once, for calls under way
   // too. The handler runs on the thread that captured, after the stack was unwound, outside this domain,
   // never concurrently with itself; an error that it throws goes outward, with the original kept as its
-  // cause. `then` is what follows for the worker.
+  // cause. Two handlers that cause errors in each other's domains at once wait for each other for ever.
+  // `then` is what follows for the worker.
   void on_error(Handler handler, Then then = Then::drain) const;
 
   // Calls f inside the domain. Returns its result; nothing (false) if an error was captured.

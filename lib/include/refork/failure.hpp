@@ -10,9 +10,22 @@
 
 namespace refork {
 
-// What kind of failure a record tells of. The first two, `terminate` and `handler` come from librefork; the others are
-// observed from outside by reforkd.
-enum class Kind { exception, error, signal, terminate, hang, timeout, deadline, oom, exit, protocol, boot, handler };
+// What kind of failure a record tells of. The first two, `terminate` and `handler` come from librefork; the
+// others are observed from outside by reforkd.
+enum class Kind {
+  exception,
+  error,
+  signal,
+  terminate,
+  hang,
+  timeout,
+  deadline,
+  oom,
+  exit,
+  protocol,
+  boot,
+  handler
+};
 
 // What follows a captured error once its handler has answered.
 enum class Then {
@@ -26,7 +39,8 @@ struct Cause {
   std::string message;
 };
 
-// A captured error with its circumstances. Handed to error handlers by reference; copyable, so a handler may keep it.
+// A captured error with its circumstances. Handed to error handlers by reference; copyable, so a handler may
+// keep it.
 struct Failure {
   Kind kind = Kind::exception;
   std::string type;           // demangled: "std::runtime_error", "int", "std::error_code"

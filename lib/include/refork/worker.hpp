@@ -133,10 +133,10 @@ class REFORK_API Worker {
   Request begin(std::string_view label, const Domain& domain);
   Hold hold();
 
-  // Stop accepting for now; accept again; stop for good. Set before ready(). A worker that serves on after an
-  // error (a storm) is not paused again by its next one. An on_drain that only posts to the application's
-  // loop keeps a hold() until that has run: with nothing in flight the process ends as soon as on_drain has
-  // returned.
+  // Stop accepting for now; accept again; stop for good. Set before ready(); setting another waits until the
+  // old one is not running on another thread. A worker that serves on after an error (a storm) is not paused
+  // again by its next one. An on_drain that only posts to the application's loop keeps a hold() until that
+  // has run: with nothing in flight the process ends as soon as on_drain has returned.
   void on_pause(std::function<void()> callback);
   void on_resume(std::function<void()> callback);
   void on_drain(std::function<void(const Drain&)> callback);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <pthread.h>
+#include <condition_variable>
+#include <thread>
 
 #include <atomic>
 #include <chrono>
@@ -136,6 +138,8 @@ class Worker::Impl final : public domain::Sink {
   worker::Life life_ = worker::Life::running;
   Told told_ = Told::accepting;
   bool calling_ = false;  // a callback is running; who runs it looks again afterwards
+  std::thread::id caller_;
+  std::condition_variable called_;
   std::chrono::milliseconds drain_deadline_, lame_duck_;
   Drain drain_;  // once draining
   int exit_code_ = 0;
@@ -155,8 +159,10 @@ void Worker::Impl::set(Callback<Signature>& place, std::function<Signature> call
   Callback<Signature> shared;
   if (callback) shared = std::make_shared<const std::function<Signature>>(std::move(callback));
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     place.swap(shared);
+    // What the old callback holds on to may go as soon as this returns.
+    called_.wait(lock, [this] { return !calling_ || caller_ == std::this_thread::get_id(); });
   }
   worker::wake();
 }

@@ -104,8 +104,10 @@ void Worker::Impl::call_out(Caller caller) noexcept {
     if (step == Step::none) return;
     if (caller == Caller::failing_thread && step != Step::pause) return worker::wake();
     calling_ = true;
+    caller_ = std::this_thread::get_id();
     perform(step, lock);
     calling_ = false;
+    called_.notify_all();
   }
 }
 
@@ -163,7 +165,8 @@ void Worker::Impl::say_goodbye(bool deadline) noexcept {
 }
 
 void Worker::Impl::leave(int exit_code) noexcept {
-  std::fflush(nullptr);
+  std::fflush(stdout);  // not all files: another thread may sit in a read of one, and hold its lock
+  std::fflush(stderr);
   say_goodbye(false);
   _exit(exit_code);
 }
