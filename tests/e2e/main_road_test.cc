@@ -121,6 +121,23 @@ TEST_P(MainRoad, AnErrorInTheErrorHandlerIsOneRecordWithBothErrors) {
   EXPECT_TRUE(wait_until_settled(daemon));
 }
 
+// Beyond the lame duck nothing but a count can be promised.
+TEST_P(MainRoad, ARequestThatCrossesTheCloseAfterTheLameDuckIsCounted) {
+  Daemon daemon = web_of(GetParam().program, {"--workers", "2", "--lame-duck", "50ms"});
+  HttpConnection idle(daemon.address());
+  const std::string pid = idle.get("/pid").body;
+  const auto pids = daemon.pids();
+  const std::string slot = std::to_string(pids.at(0)) == pid ? "0" : "1";
+  EXPECT_EQ(daemon.ctl({"--no-block", "drain", "web/" + slot}).code, 0);
+  ASSERT_TRUE(idle.wait_closed());
+  ASSERT_TRUE(idle.send_get("/"));
+  EXPECT_TRUE(wait_until_gone(std::stoi(pid)));
+  EXPECT_TRUE(wait_until_settled(daemon));
+  const auto ends = ends_after_stop(daemon);
+  ASSERT_EQ(ends.size(), 3U);
+  EXPECT_EQ(ends[0].crossed + ends[1].crossed, 1U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Servers, MainRoad,
                          testing::Values(Server{"http_asio", 64}, Server{"http_threads", 32}),
                          [](const auto& param) { return std::string(param.param.program); });

@@ -113,15 +113,17 @@ std::vector<End> ends_after_stop(Daemon& daemon) {
   const std::unique_ptr<sqlite3, decltype(&sqlite3_close)> db(opened, sqlite3_close);
   EXPECT_EQ(code, SQLITE_OK) << file;
   sqlite3_stmt* prepared = nullptr;
-  sqlite3_prepare_v2(db.get(),
-                     "SELECT worker, requested, outcome, cause, code, signal, cut FROM ends ORDER BY worker",
-                     -1, &prepared, nullptr);
+  sqlite3_prepare_v2(
+      db.get(),
+      "SELECT worker, requested, outcome, cause, code, signal, cut, crossed FROM ends ORDER BY worker", -1,
+      &prepared, nullptr);
   const std::unique_ptr<sqlite3_stmt, decltype(&sqlite3_finalize)> row(prepared, sqlite3_finalize);
   EXPECT_TRUE(row) << sqlite3_errmsg(db.get());
   while (row && sqlite3_step(row.get()) == SQLITE_ROW)
     ends.push_back({static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 0)), text(row.get(), 1),
                     text(row.get(), 2), text(row.get(), 3), number(row.get(), 4), number(row.get(), 5),
-                    static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 6))});
+                    static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 6)),
+                    static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 7))});
   return ends;
 }
 

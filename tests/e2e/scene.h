@@ -47,7 +47,7 @@ struct End {
   std::uint64_t worker = 0;
   std::string requested, outcome, cause;
   std::optional<int> code, signal;
-  std::uint64_t cut = 0;
+  std::uint64_t cut = 0, crossed = 0;
 };
 // Stops the daemon and reads how each of its workers ended, by their ids.
 std::vector<End> ends_after_stop(Daemon& daemon);

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <fstream>
+#include <iterator>
 
 #include "e2e/scene.h"
 
@@ -45,6 +47,29 @@ TEST_P(Unlinked, IsDrainedBySigtermAndFinishesItsRequest) {
 
 INSTANTIATE_TEST_SUITE_P(Ready, Unlinked, testing::Values("exec", "notify", "stopping"),
                          [](const auto& param) { return param.param; });
+
+// Children of a process that are dead and were not reaped.
+std::size_t zombies_of(pid_t pid) {
+  const std::string task = "/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid);
+  std::ifstream children(task + "/children");
+  std::size_t count = 0;
+  for (pid_t child = 0; children >> child;) {
+    std::ifstream stat("/proc/" + std::to_string(child) + "/stat");
+    const std::string text(std::istreambuf_iterator<char>(stat), {});
+    if (text.find(") Z ") != std::string::npos) ++count;
+  }
+  return count;
+}
+
+TEST(UnlinkedGroup, WhatAWorkerLeavesBehindInItsGroupEndsWithItAndIsReaped) {
+  Daemon daemon = web({"--workers", "1", "--ready", "exec"}, {"/bin/sh", "-c", "sleep 300 & exec sleep 300"});
+  ASSERT_TRUE(wait_until_settled(daemon));
+  const pid_t pid = daemon.pids().at(0);
+  EXPECT_EQ(daemon.ctl({"kill", "web/0"}).code, 0);
+  EXPECT_TRUE(wait_until_gone(pid));
+  EXPECT_TRUE(wait_until([&] { return ::kill(-pid, 0) != 0; })) << "the group is empty";
+  EXPECT_TRUE(wait_until([&] { return zombies_of(daemon.pid()) == 0; }));
+}
 
 TEST(UnlinkedDeadline, AProgramThatIgnoresSigtermIsKilledByThen) {
   Daemon daemon = unlinked("exec", {"--deaf"});
