@@ -56,6 +56,10 @@ void Service::note_boot_failure(const Worker& worker, const std::string& why, Ti
   Slot& slot = slots_[worker.slot];
   ++slot.boot_failures;
   slot.why = why;
+  if (config_.restart.policy == RestartPolicy::never) {
+    slot.given_up = true;
+    return;
+  }
   if (config_.restart.give_up && slot.boot_failures >= *config_.restart.give_up) {
     slot.given_up = true;
     announce(worker, "service-state",
