@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <string_view>
 
+#include "base/fingerprint.h"
+
 namespace refork::os {
 namespace {
 
@@ -31,19 +33,6 @@ std::string home() {
   if (std::string own = variable("HOME"); !own.empty()) return own;
   const passwd* entry = ::getpwuid(::geteuid());
   return entry ? entry->pw_dir : "/";
-}
-
-std::string in_hexadecimal(std::uint64_t value) {
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string text(16, '0');
-  for (auto digit = text.rbegin(); digit != text.rend(); ++digit, value >>= 4) *digit = digits[value & 15];
-  return text;
-}
-
-std::uint64_t fnv1a(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char byte : text) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
-  return hash;
 }
 
 base::Result<void> make_one(const std::string& path, unsigned mode) {
@@ -138,8 +127,10 @@ base::Result<std::string> recorder_directory(const std::string& state_dir) {
   std::error_code error;
   const std::filesystem::path real = std::filesystem::canonical(state_dir, error);
   if (error) return base::errno_error("state directory " + state_dir, error.value());
+  base::Fingerprint fingerprint;
+  fingerprint.add(real.native());
   const std::string path =
-      "/dev/shm/refork-" + std::to_string(::geteuid()) + "-" + in_hexadecimal(fnv1a(real.native()));
+      "/dev/shm/refork-" + std::to_string(::geteuid()) + "-" + base::to_hex(fingerprint.value());
   if (::mkdir(path.c_str(), private_mode) != 0 && errno != EEXIST)
     return base::errno_error("make directory " + path);
   if (auto good = check_private_tmpfs(path); !good) return good.error();

@@ -7,6 +7,7 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "base/fingerprint.h"
 #include "log/log.h"
 
 namespace refork::supervisor {
@@ -20,19 +21,12 @@ std::string own_id(std::uint64_t time_ms, core::WorkerId worker, std::uint64_t c
   return id;
 }
 
-// FNV-1a over what identifies a failure that has no stack: its kind, service and sentence.
+// Of a failure that has no stack: by its kind, service and sentence.
 std::string plain_fingerprint(Kind kind, const std::string& service, const std::string& message) {
-  std::uint64_t hash = 14695981039346656037ULL;
-  const auto mix = [&hash](std::string_view text) {
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-    hash = (hash ^ 0xff) * 1099511628211ULL;
-  };
-  mix(base::to_name(kind));
-  mix(service);
-  mix(message);
-  char text[17];
-  std::snprintf(text, sizeof text, "%016" PRIx64, hash);
-  return text;
+  base::Fingerprint fingerprint;
+  for (const auto part : {base::to_name(kind), std::string_view(service), std::string_view(message)})
+    fingerprint.add(part);
+  return base::to_hex(fingerprint.value());
 }
 
 proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder,

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fingerprint.h"
 #include "worker/aggregator.h"
 #include "worker/environment.h"
 #include "worker/failure_record.h"
@@ -140,7 +141,7 @@ TEST(Fingerprint, IsOfTheTypeAndTheApplicationsOwnFrames) {
                               {frame("/lib/other.so", 9, false), frame("/opt/app", 2, true)}));
   EXPECT_NE(same, fingerprint("std::runtime_error", {frame("/srv/app", 3, true)}));
   EXPECT_NE(same, fingerprint("std::logic_error", stack));
-  EXPECT_EQ(to_hex(0xabc), "0000000000000abc");
+  EXPECT_EQ(base::to_hex(0xabc), "0000000000000abc");
 }
 
 TEST(Record, HasTheOriginalOfAFailingHandlerAmongItsCausesOnce) {

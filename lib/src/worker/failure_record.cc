@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/fingerprint.h"
 #include "worker/frames.h"
 
 namespace refork::worker {
@@ -35,23 +36,6 @@ void print_id(char (&buffer)[id_size], std::uint64_t unix_ms) noexcept {
   std::snprintf(buffer, sizeof buffer, "%011" PRIx64 "-%08" PRIx32 "-%04" PRIx32, unix_ms, random_word(),
                 ++counter);
 }
-
-// 64-bit FNV-1a.
-class Hash {
- public:
-  void add(const void* data, std::size_t size) noexcept {
-    const auto* bytes = static_cast<const unsigned char*>(data);
-    for (std::size_t i = 0; i < size; ++i) value_ = (value_ ^ bytes[i]) * 1099511628211u;
-  }
-  void add(std::string_view text) noexcept {
-    add(text.data(), text.size());
-    add("", 1);  // so that "ab" + "c" is not "a" + "bc"
-  }
-  std::uint64_t value() const noexcept { return value_; }
-
- private:
-  std::uint64_t value_ = 14695981039346656037u;
-};
 
 std::string_view basename_of(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
 
@@ -91,7 +75,7 @@ std::uint64_t unix_time_ms() noexcept {
 }
 
 std::uint64_t fingerprint(std::string_view type, const std::vector<proto::Frame>& stack) noexcept {
-  Hash hash;
+  base::Fingerprint hash;
   hash.add(type);
   for (const auto& frame : stack) {
     if (!frame.in_app) continue;
@@ -99,12 +83,6 @@ std::uint64_t fingerprint(std::string_view type, const std::vector<proto::Frame>
     hash.add(&frame.offset, sizeof frame.offset);
   }
   return hash.value();
-}
-
-std::string to_hex(std::uint64_t fingerprint) {
-  char buffer[17];
-  std::snprintf(buffer, sizeof buffer, "%016" PRIx64, fingerprint);
-  return buffer;
 }
 
 bool amends(const Failure& failure) noexcept {
@@ -129,7 +107,7 @@ proto::FailureRecord make_record(const Failure& failure, Then then) {
   record.rethrown = failure.rethrown;
   record.context = failure.context;
   record.stack = describe_frames(failure.stack);
-  record.fingerprint = to_hex(fingerprint(failure.type, record.stack));
+  record.fingerprint = base::to_hex(fingerprint(failure.type, record.stack));
   record.then = then;
   return record;
 }

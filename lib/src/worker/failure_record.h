@@ -16,7 +16,6 @@ std::uint64_t unix_time_ms() noexcept;
 
 // What makes two failures the same: type, and where in the application it was thrown; never the message.
 std::uint64_t fingerprint(std::string_view type, const std::vector<proto::Frame>& stack) noexcept;
-std::string to_hex(std::uint64_t fingerprint);  // 16 digits
 
 // Whether it amends the record of the error whose handler failed, rather than being one of its own.
 bool amends(const Failure& failure) noexcept;
