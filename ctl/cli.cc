@@ -8,8 +8,10 @@
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
+#include <optional>
 #include <sstream>
 
+#include "ctl/text.h"
 #include "refork/version.hpp"
 
 namespace refork::ctl {
@@ -113,6 +115,22 @@ bool parse_number(std::string_view text, T& value) {
   return problem == std::errc() && end == text.data() + text.size() && !text.empty();
 }
 
+// The first word that is no option is the command: what is said where there is none of that name.
+std::optional<std::string> unknown_command(const CLI::App& app, int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--control") ++i;
+    if (word.starts_with("-")) continue;
+    std::string names;
+    for (const auto* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+      if (sub->get_name() == word) return std::nullopt;
+      names += (names.empty() ? "" : ", ") + sub->get_name();
+    }
+    return "reforkctl: unknown command \"" + escape(word) + "\"; there are: " + names + "\n";
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::variant<Invocation, Farewell> parse_command_line(int argc, const char* const* argv) {
@@ -128,6 +146,7 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
   add_operations(app, call);
   add_events(app, call);
   add_check_config(app, call);
+  if (const auto unknown = unknown_command(app, argc, argv)) return Farewell{Exit::usage, *unknown};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& outcome) {

@@ -127,17 +127,30 @@ std::string render_status(const Status& status, const View& view) {
   return out;
 }
 
+// The error is what one looks for, the id what one copies: a narrow terminal shows these, a wider one the
+// rest too.
 std::string render_failures(const std::vector<Failure>& failures, const View& view) {
+  constexpr std::size_t for_requests = 100, for_all = 130;
   if (failures.empty()) return "No failures.\n";
-  Table table({{"TIME"}, {"ID"}, {"WHERE"}, {"KIND"}, {"COUNT", true}, {"REQUEST"}, {"ERROR"}}, "");
-  for (const auto& failure : failures)
-    table.add({{humane_time(failure.time_ms), Color::dim},
-               {escape(failure.id)},
-               {escape(failure.service) + "/" + std::to_string(failure.slot)},
-               {escape(failure.kind), Color::red},
-               {std::to_string(failure.count)},
-               {failure.request ? escape(failure.request->label) : "-"},
-               {joined({escape(failure.type), escape(failure.message)}, ": ")}});
+  const bool requests = view.width == 0 || view.width >= for_requests;
+  const bool all = view.width == 0 || view.width >= for_all;
+  std::vector<Column> columns = {{"TIME"}, {"ID", false, true}, {"WHERE"}};
+  if (all) columns.insert(columns.end(), {{"KIND"}, {"COUNT", true}});
+  columns.push_back({"ERROR"});
+  if (requests) columns.push_back({"REQUEST"});
+  Table table(std::move(columns), "");
+  for (const auto& failure : failures) {
+    std::vector<Cell> row = {{humane_time(failure.time_ms).substr(all ? 0 : 5), Color::dim},
+                             {escape(failure.id)},
+                             {escape(failure.service) + "/" + std::to_string(failure.slot)}};
+    if (all) row.insert(row.end(), {{escape(failure.kind), Color::red}, {std::to_string(failure.count)}});
+    const bool kind_is_news = !all && failure.kind != "exception";
+    row.push_back(
+        {joined({kind_is_news ? failure.kind : "", escape(failure.type), escape(failure.message)}, ": "),
+         all ? Color::none : Color::red});
+    if (requests) row.push_back({failure.request ? escape(failure.request->label) : "-"});
+    table.add(std::move(row));
+  }
   return table.text(view);
 }
 

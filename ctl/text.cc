@@ -184,10 +184,15 @@ std::vector<std::size_t> Table::widths(std::size_t available) const {
     const std::size_t spare = widths.back() > least ? widths.back() - least : 0;
     widths.back() -= std::min(spare, wanted - available);
   }
-  while (total() > available) {
-    const auto longest = std::max_element(widths.begin(), widths.end());
-    if (*longest <= 1) break;
-    --*longest;
+  for (const bool whole : {false, true}) {
+    while (total() > available) {
+      std::size_t longest = widths.size();
+      for (std::size_t i = 0; i < widths.size(); ++i)
+        if (columns_[i].whole == whole && (longest == widths.size() || widths[i] > widths[longest]))
+          longest = i;
+      if (longest == widths.size() || widths[longest] <= 1) break;
+      --widths[longest];
+    }
   }
   return widths;
 }

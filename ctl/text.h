@@ -46,9 +46,11 @@ struct Cell {
 struct Column {
   std::string title;
   bool right = false;  // aligned
+  bool whole = false;  // never cut: somebody will copy it
 };
 
-// Rows under their titles. Where they are too wide, the last column is cut first, then the longest ones.
+// Rows under their titles. Where they are too wide, the last column is cut first, then the longest ones;
+// those to be copied only when there is nothing else.
 class Table {
  public:
   Table(std::vector<Column> columns, std::string indent)

@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <map>
+#include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "os/paths.h"
@@ -48,6 +50,23 @@ struct RunOptions {
   }
 };
 
+// An option by no known name, before the command's own begin; said here because a wrong one would have its
+// value taken for the command.
+std::optional<std::string> unknown_option(const CLI::App& app, const CLI::App& run, int argc, char** argv) {
+  bool running = false;
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    const std::string word = argv[i];
+    running = running || word == "run";
+    if (!word.starts_with("--")) continue;
+    const std::string name = word.substr(0, word.find('='));
+    const bool of_run = run.get_option_no_throw(name) != nullptr;
+    if (running ? of_run : app.get_option_no_throw(name) != nullptr) continue;
+    if (of_run) return name + " is an option of run: reforkd run " + name + " ... -- COMMAND";
+    return "unknown option " + name + "; see reforkd " + (running ? "run " : "") + "--help";
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
@@ -70,12 +89,20 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   }
   run_options.add_to(*run);
   run->footer(examples);
+  if (const auto unknown = unknown_option(app, *run, argc, argv)) {
+    std::cerr << "reforkd: " << *unknown << "\n";
+    exit_code = 2;
+    return std::nullopt;
+  }
   try {
     app.parse(argc, argv);
     if (!*run && file.empty()) throw CLI::RequiredError("--config FILE, or run ... -- COMMAND:");
     if (*run && !file.empty()) throw CLI::ValidationError("--config and run exclude each other");
   } catch (const CLI::ParseError& error) {
-    exit_code = app.exit(error) == 0 ? 0 : 2;
+    std::ostringstream wrong;
+    exit_code = app.exit(error, std::cout, wrong) == 0 ? 0 : 2;
+    if (exit_code != 0)
+      std::cerr << "reforkd: " << error.what() << "\nTry reforkd --help, or reforkd run --help.\n";
     return std::nullopt;
   }
   if (!file.empty()) line.config_name = file;

@@ -32,9 +32,11 @@ struct Places {
   std::string control, recorder_directory;
   base::UniqueFd control_lock, state_lock;
 
+  Places() = default;
+  Places(Places&&) = default;
   // Removes what was made to hold them; the locks are ours until then.
-  void leave() const {
-    os::remove_lock(control);
+  ~Places() {
+    if (control_lock) os::remove_lock(control);
     if (!state_lock) return;
     os::remove_lock(recorder_directory + state_name);
     ::rmdir(recorder_directory.c_str());  // kept if a recorder is left in it
@@ -53,7 +55,8 @@ Result<Places> take_places(const CommandLine& line) {
   Places places;
   const auto directory = std::filesystem::path(line.control).parent_path().string();
   if (!directory.empty())
-    if (auto made = os::make_directory(directory, ::geteuid() == 0 ? 0755 : 0700); !made) return made.error();
+    if (auto made = os::make_directory(directory, ::geteuid() == 0 ? 0755 : 0700); !made)
+      return base::Error{made.error().code, made.error().what + "; name another place by --control SOCKET"};
   if (auto made = make_state_directory(line.state_dir); !made) return made.error();
   auto lock = os::lock_instance(line.control);
   if (!lock) return lock.error();
@@ -67,8 +70,8 @@ Result<Places> take_places(const CommandLine& line) {
   }
   auto held = os::lock_instance(*recorders + state_name);
   if (!held)
-    return base::Error{held.error().code,
-                       held.error().what + " (with the state directory " + line.state_dir + ")"};
+    return base::Error{held.error().code, "another reforkd has the state directory " + line.state_dir +
+                                              "; name another one by --state-dir"};
   places.state_lock = std::move(*held);
   places.recorder_directory = std::move(*recorders);
   return places;
@@ -129,7 +132,7 @@ int run(CommandLine line) {
   const auto on_int = loop.watch_signal(SIGINT, stop);
   const auto on_child = loop.watch_signal(SIGCHLD, [&] { supervisor.reap_strangers(); });
   const auto on_hup =
-      loop.watch_signal(SIGHUP, [] { log::notice("SIGHUP: nothing to do; see reforkctl reload SERVICE"); });
+      loop.watch_signal(SIGHUP, [] { log::notice("SIGHUP: the configuration is read at the start only"); });
   log::notice("reforkd " REFORK_VERSION " controls at " + line.control);
   supervisor.run([] { os::notify_manager("READY=1"); });
   const int code = loop.run();
@@ -139,7 +142,6 @@ int run(CommandLine line) {
   supervisor.close();
   store->close();
   store->dispatch();  // what was written last lets go of its flight recorders
-  places->leave();
   return code;
 }
 

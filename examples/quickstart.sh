@@ -47,9 +47,9 @@ address=$("$bin/reforkctl" --json status web | sed -n 's/.*"\(tcp:[^"]*\)".*/\1/
 say "reforkctl status"
 "$bin/reforkctl" status
 
-say "32 clients are busy for 5 seconds; every 2.5 s somebody else's request throws"
-echo "(the clients are the bystanders; the requests that throw are the culprits)"
-"$bin/bench/load" "$address" --path '/?delay=10' --clients 32 --duration 5 --culprit '/error?order=4711' --culprit-rate 0.4
+say "32 clients are busy for 5 seconds; once a second the request of one of them throws"
+echo "(a request that throws is a culprit; all others are bystanders)"
+"$bin/bench/load" "$address" --path '/?delay=10' --clients 32 --duration 5 --culprit '/error?order=4711' --culprit-rate 1 --culprits-in-pool
 
 say "What was recorded: reforkctl failures"
 "$bin/reforkctl" failures
