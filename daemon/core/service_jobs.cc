@@ -58,7 +58,7 @@ Result<JobId> Service::stop(Time now, Effects& out) {
 Result<JobId> Service::reload(Time now, Effects& out) {
   if (!wanted_) return Error{EINVAL, "service " + config_.name + " is not running: start it instead"};
   if (reload_) return Error{EBUSY, "a reload of " + config_.name + " is under way"};
-  reload_.emplace();
+  reload_ = Reload{};
   reload_->generation = generation_ + 1;
   last_reload_error_.clear();
   const JobId job = add_job(JobKind::reload);
