@@ -3,7 +3,7 @@
 // than 1.5 times the bare one.
 //
 //   replacement_bench [ROUNDS]
-#include <spawn.h>
+#include <poll.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -22,6 +22,8 @@ namespace {
 using namespace refork::test;
 
 constexpr double most_ratio = 1.5;
+constexpr int quiet_ms =
+    30;  // before each measurement, so that neither pays for what was started by the other
 
 long long now_ns() {
   timespec now{};
@@ -42,6 +44,7 @@ std::vector<long long> noted(const std::string& file, const std::string& what) {
 
 double bare_us(const std::string& program, const std::string& file) {
   std::ofstream(file, std::ios::trunc).close();
+  poll(nullptr, 0, quiet_ms);
   const long long begin = now_ns();
   const pid_t pid = fork();
   if (pid == 0) {
@@ -60,6 +63,7 @@ double replaced_us(const Daemon& daemon, const std::string& file) {
   daemon.wait_for(is_whole);
   const auto pids = daemon.pids();
   std::ofstream(file, std::ios::trunc).close();
+  poll(nullptr, 0, quiet_ms);
   kill(pids.at(0), SIGUSR1);
   if (!wait_until([&] { return !noted(file, "start").empty() && !noted(file, "fail").empty(); })) return -1;
   return static_cast<double>(noted(file, "start").at(0) - noted(file, "fail").at(0)) / 1000;

@@ -156,6 +156,7 @@ void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, 
   if (reload_ && reload_->candidate == worker.id)
     reload_candidate_failed("it was drained in its probation", out);
   leave_slot(worker);
+  fill_slots(now, out);  // the replacement before all else
   announce(worker, "worker-draining", worker.why, out);
 }
 

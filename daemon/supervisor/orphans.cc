@@ -3,6 +3,7 @@
 #include "supervisor/orphans.h"
 
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -21,6 +22,10 @@ core::WorkerId Orphans::find(const core::DaemonConfig& config) {
   if (directory_.empty()) return highest;
   for (const auto& file : recorder_files(directory_)) {
     const auto name = parse_recorder_name(file);
+    if (name->worker == 0) {  // a spare one
+      ::unlink((directory_ + "/" + file).c_str());
+      continue;
+    }
     highest = std::max(highest, name->worker);
     auto recorder = RecorderFile::open(directory_, file);
     if (!recorder) {

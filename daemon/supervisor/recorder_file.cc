@@ -70,6 +70,27 @@ base::Result<std::shared_ptr<RecorderFile>> RecorderFile::open(const std::string
   return std::shared_ptr<RecorderFile>(new RecorderFile(std::move(*reader), directory, name));
 }
 
+base::Result<std::shared_ptr<RecorderFile>> RecorderFile::create_spare(const std::string& directory,
+                                                                       const std::string& service) {
+  recorder::Identity nobody{};
+  service.copy(nobody.service, sizeof nobody.service - 1);
+  auto spare = create(directory, nobody);
+  if (spare) (*spare)->gone_ = (*spare)->end_stored_ = true;  // nothing would be lost with it
+  return spare;
+}
+
+base::Result<void> RecorderFile::assign(const recorder::Identity& identity) {
+  if (auto assigned = reader_.assign(identity); !assigned) return assigned;
+  gone_ = end_stored_ = false;
+  rename(file_name({identity.service, identity.slot, identity.worker, 0, 0}));
+  return {};
+}
+
+void RecorderFile::rename(const std::string& name) {
+  if (directory_.empty()) return;
+  if (std::rename((directory_ + "/" + name_).c_str(), (directory_ + "/" + name).c_str()) == 0) name_ = name;
+}
+
 RecorderFile::~RecorderFile() {
   if (!directory_.empty() && gone_ && end_stored_ && taken_.empty())
     ::unlink((directory_ + "/" + name_).c_str());
@@ -77,11 +98,10 @@ RecorderFile::~RecorderFile() {
 
 void RecorderFile::name_process(std::int32_t pid, std::uint64_t start_time) {
   auto parsed = parse_recorder_name(name_);
-  if (directory_.empty() || !parsed) return;
+  if (!parsed) return;
   parsed->pid = pid;
   parsed->start_time = start_time;
-  const std::string named = file_name(*parsed);
-  if (std::rename((directory_ + "/" + name_).c_str(), (directory_ + "/" + named).c_str()) == 0) name_ = named;
+  rename(file_name(*parsed));
 }
 
 std::vector<recorder::StoredRecord> RecorderFile::take() {

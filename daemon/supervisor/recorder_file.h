@@ -22,12 +22,17 @@ class RecorderFile {
   // An empty directory: in memory only.
   static base::Result<std::shared_ptr<RecorderFile>> create(const std::string& directory,
                                                             const recorder::Identity& identity);
+  // One made beforehand, for no worker yet: getting its memory is the longest part of a start that is not the
+  // kernel's.
+  static base::Result<std::shared_ptr<RecorderFile>> create_spare(const std::string& directory,
+                                                                  const std::string& service);
+  base::Result<void> assign(const recorder::Identity& identity);
   static base::Result<std::shared_ptr<RecorderFile>> open(const std::string& directory,
                                                           const std::string& name);
   ~RecorderFile();
 
   const recorder::Reader& reader() const noexcept { return reader_; }
-  // The process that writes it is known now; both are part of the file's name.
+  // The process that writes it is known now; it is part of the file's name.
   void name_process(std::int32_t pid, std::uint64_t start_time);
 
   // Records that were not taken yet. Each must be given back with stored() once it is safe.
@@ -38,6 +43,7 @@ class RecorderFile {
   void end_stored() noexcept { end_stored_ = true; }
 
  private:
+  void rename(const std::string& name);
   RecorderFile(recorder::Reader reader, std::string directory, std::string name);
   recorder::Reader reader_;
   std::string directory_, name_;

@@ -183,6 +183,20 @@ void ServiceRunner::spawn(const core::Spawn& what) {
   });
 }
 
+// The spare one, and a new spare one in the next turn.
+base::Result<std::shared_ptr<RecorderFile>> ServiceRunner::recorder_for(const recorder::Identity& identity) {
+  auto spare = std::exchange(spare_recorder_, nullptr);
+  shared_.loop.later([this] {
+    if (spare_recorder_) return;
+    if (auto made = RecorderFile::create_spare(shared_.recorder_directory, service_.config().name))
+      spare_recorder_ = std::move(*made);
+  });
+  if (spare && spare->assign(identity)) return spare;
+  auto recorder = RecorderFile::create(shared_.recorder_directory, identity);
+  if (!recorder) recorder = RecorderFile::create("", identity);  // better in memory only than not at all
+  return recorder;
+}
+
 base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const core::Spawn& what) {
   recorder::Identity identity{};
   identity.worker = what.worker;
@@ -190,8 +204,7 @@ base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const co
   identity.generation = what.generation;
   identity.started_ms = process.started_ms;
   std::strncpy(identity.service, service_.config().name.c_str(), sizeof identity.service - 1);
-  auto recorder = RecorderFile::create(shared_.recorder_directory, identity);
-  if (!recorder) recorder = RecorderFile::create("", identity);  // better in memory only than not at all
+  auto recorder = recorder_for(identity);
   if (!recorder) return recorder.error();
   process.recorder = std::move(*recorder);
 

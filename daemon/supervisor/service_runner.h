@@ -61,6 +61,7 @@ class ServiceRunner {
   void rearm();
 
   void spawn(const core::Spawn& what);
+  base::Result<std::shared_ptr<RecorderFile>> recorder_for(const recorder::Identity& identity);
   base::Result<void> start_process(WorkerProcess& process, const core::Spawn& what);
   void watch(WorkerProcess& process);
   void on_link(core::WorkerId worker);
@@ -82,6 +83,7 @@ class ServiceRunner {
   std::map<core::WorkerId, std::unique_ptr<WorkerProcess>> processes_;
   std::vector<std::unique_ptr<WorkerProcess>> ended_;  // until the next turn: their sources may be running
   std::map<core::JobId, Done> jobs_;
+  std::shared_ptr<RecorderFile> spare_recorder_;
   std::deque<core::Effect> effects_;
   bool performing_ = false;
   std::uint64_t failures_ = 0;

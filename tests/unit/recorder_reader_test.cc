@@ -75,6 +75,16 @@ TEST(Reader, FindsInAFileWhatAnEarlierOneLeftThere) {
   EXPECT_EQ(reader->records()->at(0).json, "{\"id\":\"1\"}");
 }
 
+TEST(Reader, OneMadeBeforehandIsAssignedToItsWorkerLater) {
+  const auto reader = Reader::create("", Identity{});
+  ASSERT_TRUE(reader);
+  EXPECT_EQ(reader->identity()->worker, 0u);
+  ASSERT_TRUE(reader->assign(web_worker()));
+  EXPECT_EQ(reader->identity()->worker, web_worker().worker);
+  EXPECT_STREQ(reader->identity()->service, web_worker().service);
+  EXPECT_EQ(reader->counters()->in_flight, 0u);
+}
+
 TEST(Reader, OpensNothingElse) {
   TemporaryPath temporary;
   EXPECT_EQ(Reader::open(temporary.path).error().code, ENOENT);

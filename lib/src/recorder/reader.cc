@@ -163,6 +163,12 @@ base::Result<Reader> Reader::open(const std::string& path) {
   return Reader(std::move(fd));
 }
 
+base::Result<void> Reader::assign(const Identity& identity) const {
+  Identity terminated = identity;
+  terminated.service[sizeof terminated.service - 1] = 0;
+  return write_at(fd_.get(), &terminated, sizeof terminated, offsetof(Header, identity));
+}
+
 base::Result<Identity> Reader::identity() const {
   const auto header = read_header(fd_.get());
   if (!header) return header.error();

@@ -46,6 +46,8 @@ class Reader {
   static base::Result<Reader> create(const std::string& path, const Identity& identity);
   static base::Result<Reader> open(const std::string& path);  // one left by an earlier reforkd
 
+  base::Result<void> assign(const Identity& identity) const;  // to another worker, before that starts
+
   int fd() const noexcept { return fd_.get(); }
   base::Result<Identity> identity() const;
   base::Result<Counters> counters() const;

@@ -134,6 +134,7 @@ void* Worker::Impl::control_thread(void* self) noexcept {
     const std::lock_guard lock(impl.mutex_);
     return impl.life_ == worker::Life::finished;
   };
+  impl.failures_.warm_up();
   while (!over()) {
     impl.poller_.wait();
     impl.step();

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "worker/failure_record.h"
+#include "worker/frames.h"
 #include "worker/standalone.h"
 
 namespace refork::worker {
@@ -33,6 +34,18 @@ proto::FailureRecord FailureLog::complete(const Failure& failure, Then then, std
     record.request = proto::RequestRef{info.label, info.age_ms};
   record.in_flight_at_failure = writer_.in_flight();
   return record;
+}
+
+void FailureLog::warm_up() const noexcept {
+  try {
+    proto::FailureRecord record;
+    record.stack = describe_frames({__builtin_return_address(0)});
+    record.in_flight_at_failure = writer_.in_flight();
+    proto::encode(record);
+    proto::encode(proto::FailureNote{});
+  } catch (...) {
+    // Then the first failure takes a little longer.
+  }
 }
 
 bool FailureLog::counted(proto::FailureRecord& record) {

@@ -20,6 +20,9 @@ class FailureLog {
   };
   FailureLog(recorder::Writer& writer, To to) noexcept : writer_(writer), to_(to) {}
 
+  // A worker's first failure is mostly its last: what recording one needs is paged in and bound beforehand.
+  void warm_up() const noexcept;
+
   // Sets failure.id. The nudge to send about it; none if it was only counted.
   std::optional<proto::FailureNote> record(Failure& failure, Then then, std::uint64_t request) noexcept;
 
