@@ -169,7 +169,7 @@ TEST_P(WorkerProcess, IsGoneAtTheDeadlineAndNamesWhatIsCut) {
 
 TEST_P(WorkerProcess, IsGoneAtTheDeadlineThoughTheApplicationIsStuck) {
   auto primary = start();
-  primary.welcome(1);
+  primary.welcome(200);
   primary.tell_and_wait("begin GET /stuck");
   primary.tell("drain");
   primary.tell("stick");
