@@ -71,12 +71,12 @@ bool throughput(int rounds, double seconds) {
     supervised.push_back(requests_per_second(supervised_at, seconds));
     ratios.push_back(supervised.back() / bare.back());
   }
-  const double ratio = median(supervised) / median(bare);
+  const double ratio = median(ratios);
   std::printf(
-      "throughput   alone %.0f/s, supervised %.0f/s: ratio %.3f (median of %d rounds; pairwise median "
-      "%.3f)\n",
-      median(bare), median(supervised), ratio, rounds, median(ratios));
-  return std::max(ratio, median(ratios)) >= least_ratio;
+      "throughput   alone %.0f/s, supervised %.0f/s (medians of %d rounds): ratio %.3f (median of the "
+      "pairs)\n",
+      median(bare), median(supervised), rounds, ratio);
+  return ratio >= least_ratio;  // of pairs side by side: what the machine does meanwhile cancels out
 }
 
 bool idle() {
