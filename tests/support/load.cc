@@ -169,6 +169,10 @@ void Runner::begin(Slot& slot) {
   if (slot.fd && !still_open(slot)) {
     ++result_.closed_idle;
     drop_connection(slot);
+    if (!options_.reconnect) {
+      slot.state = Slot::State::gone;
+      return;
+    }
   }
   if (slot.fd)
     send_request(slot);
@@ -256,7 +260,7 @@ void Runner::failed(Slot& slot, std::uint64_t Outcomes::*how) {
 
 // The slot's request is over; a client goes on after the pause.
 void Runner::finish(Slot& slot, std::chrono::microseconds pause) {
-  if (slot.own)
+  if (slot.own || (!slot.fd && !options_.reconnect))
     slot.state = Slot::State::gone;
   else
     later(slot, pause);
@@ -291,7 +295,7 @@ void Runner::on_event(Slot& slot, std::uint32_t) {
       return readable(slot);
     case Slot::State::idle:  // nobody asked: the server closes
       ++result_.closed_idle;
-      slot.state = Slot::State::waiting;
+      slot.state = options_.reconnect ? Slot::State::waiting : Slot::State::gone;
       return drop_connection(slot);
     case Slot::State::waiting:
     case Slot::State::gone:

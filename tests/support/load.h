@@ -19,6 +19,7 @@ struct LoadOptions {
   std::string path = "/";
   int clients = 16;
   bool keep_alive = true;                    // otherwise a new connection for each request
+  bool reconnect = true;                     // otherwise a client ends with its connection
   std::chrono::microseconds pause{0};        // between an answer and the next request on the same connection
   std::chrono::milliseconds duration{0};     // 0: until Load::stop()
   std::chrono::milliseconds patience{5000};  // no whole answer for so long: hung

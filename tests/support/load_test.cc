@@ -89,6 +89,16 @@ TEST(Load, CountsAnswersOtherThan200) {
   EXPECT_EQ(result.noticed(), result.bystanders.sent);
 }
 
+TEST(Load, AClientThatDoesNotReconnectEndsWithItsConnection) {
+  WrongServer server{"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                     WrongServer::Then::close};
+  LoadOptions options = one_client(server.address());
+  options.reconnect = false;
+  const LoadResult result = run_load(options);
+  EXPECT_EQ(result.bystanders.sent, 1U);
+  EXPECT_EQ(result.bystanders.ok(), 1U);
+}
+
 TEST(Load, CountsAConnectionClosedInsteadOfAnAnswerAsLost) {
   WrongServer server{"", WrongServer::Then::close};
   const LoadResult result = run_load(one_client(server.address()));

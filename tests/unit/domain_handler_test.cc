@@ -135,17 +135,6 @@ TEST(FailureStack, OfADeepRecursionKeepsTheNewest128) {
   EXPECT_LT(captured([] { deep(10); }).stack.size(), 64u);
 }
 
-TEST(FailureStack, ARethrowIsSaidToBeOne) {
-  EXPECT_TRUE(captured([] {
-                try {
-                  throw_error();
-                } catch (...) {
-                  throw;
-                }
-              }).rethrown);
-  EXPECT_TRUE(captured([] { std::rethrow_exception(std::make_exception_ptr(1)); }).rethrown);
-}
-
 TEST(FailureStack, IsNotAlteredByADestructorThatThrowsAndCatches) {
   struct Noisy {
     ~Noisy() {

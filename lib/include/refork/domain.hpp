@@ -64,10 +64,20 @@ void thunk(void* call) {
 }  // namespace detail
 
 // How an error of type E is recognised where it is the first argument of an intercepted callback, and told.
-// Specialise it for another library's error type; a callback whose first argument has no ErrorTraits does not
-// compile, so that no error is taken for a success.
-template <class E>
+// Specialise it for another library's error type (failure_of() helps to tell it); a callback whose first
+// argument has no ErrorTraits does not compile, so that no error is taken for a success.
+template <class E, class Enable = void>
 struct ErrorTraits;
+
+// What a failure of a type of your own consists of: an error that was not thrown.
+inline Failure failure_of(std::string_view type, std::string_view message) {
+  Failure failure;
+  failure.kind = Kind::error;
+  failure.thrown = false;
+  failure.type = type;
+  failure.message = message;
+  return failure;
+}
 
 template <>
 struct REFORK_API ErrorTraits<std::error_code> {
@@ -79,6 +89,32 @@ template <>
 struct REFORK_API ErrorTraits<std::exception_ptr> {
   static bool is_error(const std::exception_ptr& error) noexcept { return static_cast<bool>(error); }
   static Failure describe(const std::exception_ptr& error) noexcept;
+};
+
+// The enumerations of error codes: std::errc, std::future_errc, another library's.
+template <class E>
+struct ErrorTraits<E, std::enable_if_t<std::is_error_code_enum<E>::value>> {
+  static bool is_error(E error) noexcept { return static_cast<bool>(std::error_code(error)); }
+  static Failure describe(E error) noexcept { return ErrorTraits<std::error_code>::describe(error); }
+};
+
+template <class E>
+struct ErrorTraits<E, std::enable_if_t<std::is_error_condition_enum<E>::value>> {
+  static bool is_error(E error) noexcept { return make_error_condition(error).value() != 0; }
+  static Failure describe(E error) noexcept {
+    const std::error_condition condition = make_error_condition(error);
+    return ErrorTraits<std::error_code>::describe({condition.value(), condition.category()});
+  }
+};
+
+// A signed integer is an error if it is negative: -errno, as of the kernel, libuv and many a C library. The
+// other conventions, a positive errno or -1 with the error elsewhere, have to be told apart by the caller.
+template <class E>
+struct ErrorTraits<E, std::enable_if_t<std::is_integral<E>::value && std::is_signed<E>::value>> {
+  static bool is_error(E error) noexcept { return error < 0; }
+  static Failure describe(E error) noexcept {
+    return ErrorTraits<std::error_code>::describe({static_cast<int>(-error), std::system_category()});
+  }
 };
 
 // Makes a domain (or none) the active one of this thread for the life of this object, which must end on the
@@ -133,6 +169,10 @@ class REFORK_API Domain {
   // `then` is what follows for the worker.
   void on_error(Handler handler, Then then = Then::drain) const;
 
+  // Adds a handler that runs after those that are there, unless one of them throws. The worker drains if one
+  // of them wants that.
+  void also_on_error(Handler handler, Then then = Then::drain) const;
+
   // Calls f inside the domain. Returns its result; nothing (false) if an error was captured.
   template <class F, class... Args>
   typename detail::RunResult<std::invoke_result_t<F, Args...>>::type run(F&& f, Args&&... args) const;
@@ -156,8 +196,16 @@ class REFORK_API Domain {
   // Binds the member, after removing it from the domain it was bound to; nothing if it is bound here already.
   void add(Member& member) const;
   void remove(Member& member) const;  // nothing if it is bound elsewhere
-  std::vector<Member*> members()
-      const;  // those added, in order; a member created inside is bound, but not listed
+  // Those added, in order; a member made inside is bound, but not listed.
+  std::vector<Member*> members() const;
+
+  // Makes this the parent of another domain, which it keeps alive no longer than before: what is reported to
+  // the other one, and finds no handler there, is reported here. (What is thrown goes to the domains active
+  // around it, whatever their parents.) A domain has one parent, the last that it was added to. Throws
+  // std::invalid_argument if that would make a domain its own ancestor.
+  void add(const Domain& child) const;
+  void remove(const Domain& child) const;  // nothing if this is not its parent
+  Domain parent() const noexcept;          // or an empty handle
 
   // Key/value pairs that are copied into the failures of this domain and of domains active together with it.
   void set(std::string_view key, std::string_view value) const;
@@ -183,8 +231,14 @@ class REFORK_API Domain {
   bool inner_ = false;  // captured by the domain's own handler: not counted
 };
 
-// What an application reports errors through: a connection, an upstream, a timer. Bound to the domain in
-// which it was made, or to which it was added; removes itself when it ends. Used by one thread at a time.
+// Told of every failure of the process, before the handler of its domain: for logs and counters. A second one
+// replaces the first; an empty function takes it away. It runs on the thread of the failure, outside all
+// domains, perhaps on several at once. What it throws is dropped.
+REFORK_API void observe_failures(Domain::Handler observer);
+
+// What an application reports errors through, as Node's event emitter: a connection, an upstream, a timer, an
+// object of a library of your own, which derives from it. Bound to the domain in which it was made, or to
+// which it was added; removes itself when it ends. Used by one thread at a time.
 class REFORK_API Member {
  public:
   explicit Member(std::string name = {});
@@ -198,6 +252,11 @@ class REFORK_API Member {
   // A listener of its own wins over the domain, which is then told nothing. It runs where the error is
   // reported; what it throws goes to the caller of report().
   void on_error(Domain::Handler listener);
+
+  // Calls f inside the member's domain, whichever is active, as a callback bound to it would be: for the
+  // events of a connection, the ticks of a timer. Returns R{} after a capture.
+  template <class F, class... Args>
+  std::invoke_result_t<F, Args...> call(F&& f, Args&&... args) const;
 
   // As Domain::report, with this member as the emitter.
   void report(const std::error_code& error, std::string_view message = {});
@@ -307,6 +366,14 @@ class Intercepted {
 template <class F>
 Bound<std::decay_t<F>> bind(F&& f, std::string label = {}) {
   return Bound<std::decay_t<F>>(Domain::current(), std::forward<F>(f), std::move(label));
+}
+
+template <class F, class... Args>
+std::invoke_result_t<F, Args...> Member::call(F&& f, Args&&... args) const {
+  auto body = [&]() -> std::invoke_result_t<F, Args...> {
+    return std::invoke(std::forward<F>(f), std::forward<Args>(args)...);
+  };
+  return domain_.bind(std::move(body), name_)();
 }
 
 template <class F, class... Args>

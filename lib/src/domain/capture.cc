@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "domain/describe.h"
+#include "domain/exception_object.h"
 #include "domain/failed_handler.h"
 #include "domain/sink.h"
 #include "domain/snapshot.h"
@@ -148,11 +149,16 @@ class Handling {
   std::lock_guard<std::mutex> lock_;
 };
 
+void call_handlers(const Handler& handler, const Failure& failure) {
+  if (handler.earlier) call_handlers(*handler.earlier.operator->(), failure);
+  handler.function(failure);
+}
+
 void run_handler(State& state, const Handler& handler, const Failure& failure, Boundary boundary,
                  std::uint64_t request) {
   Outside outside(&state);
   HandlerCall call(failure, boundary, request, outside.parent());
-  auto body = [&] { handler.function(failure); };
+  auto body = [&] { call_handlers(handler, failure); };
   _Unwind_Exception* thrown = nullptr;
   {
     Handling handling(state);
@@ -271,13 +277,20 @@ bool run_bound(State* state, const std::string& label, Thunk call, void* argumen
 void report(State* state, Failure& failure, const void* reported_from) {
   failure.kind = Kind::error;
   failure.thrown = false;
-  const HandlerRef handler = usable_handler(state);
+  HandlerRef handler = usable_handler(state);
   const bool busy = state && state->handling_on.load(std::memory_order_relaxed) == &this_thread;
-  if (busy || (!handler && !domain::has_sink())) throw_reported(failure);
+  if (busy) throw_reported(failure);
+  // Without a handler of its own, the nearest of its ancestors that has one is told.
+  Domain told = State::handle(state);
+  for (Domain next = told.parent(); !handler && next; next = next.parent()) {
+    handler = usable_handler(State::of(next));
+    if (handler) told = next;
+  }
+  if (!handler && !domain::has_sink()) throw_reported(failure);
   Snapshot snapshot;
-  snapshot.take(reported_from, state);
+  snapshot.take(reported_from, State::of(told));
   snapshot.tell(failure);
-  deliver(state, handler, failure, boundary_above(this_thread.top), snapshot.request());
+  deliver(State::of(told), handler, failure, boundary_above(this_thread.top), snapshot.request());
 }
 
 }  // namespace refork::detail

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "domain/snapshot.h"
+#include "domain/exception_object.h"
 #include "domain/stack.h"
 
 namespace refork::detail {
@@ -16,7 +16,7 @@ thread_local FailedHandler remembered;
 // exception object, which follows its unwind header; copying one counts.
 std::exception_ptr keep(const InFlight& thrown) noexcept {
   static_assert(sizeof(std::exception_ptr) == sizeof(void*));
-  if (!is_native(thrown.exception_class) || (thrown.exception_class & 1)) return nullptr;
+  if (!is_native(thrown.exception_class) || (thrown.exception_class & dependent_mask)) return nullptr;
   void* object = thrown.exception + 1;
   std::exception_ptr borrowed;
   std::memcpy(static_cast<void*>(&borrowed), &object, sizeof object);

@@ -4,14 +4,41 @@
 #include <sched.h>
 
 #include <atomic>
+#include <memory>
+#include <mutex>
+#include <utility>
 
 #include "domain/stack.h"
+#include "domain/terminate.h"
 
 namespace refork::domain {
 namespace {
 
 std::atomic<Sink*> the_sink{nullptr};
 std::atomic<unsigned> recording{0};
+
+// Never destroyed: an error may come as late as in a destructor of the program's own statics.
+struct Observer {
+  std::mutex mutex;
+  std::shared_ptr<const Domain::Handler> function;
+};
+Observer& observer() {
+  static auto* const one = new Observer;
+  return *one;
+}
+
+void tell_observer(const Failure& failure) noexcept {
+  try {
+    std::shared_ptr<const Domain::Handler> function;
+    {
+      const std::lock_guard lock(observer().mutex);
+      function = observer().function;
+    }
+    if (function) (*function)(failure);
+  } catch (...) {
+    // Whoever only looks on changes nothing.
+  }
+}
 
 }  // namespace
 
@@ -22,10 +49,12 @@ void record(Failure& failure, Then then, std::uint64_t request) noexcept {
   recording.fetch_add(1);
   if (Sink* sink = the_sink.load()) sink->record(failure, then, request);
   recording.fetch_sub(1);
+  tell_observer(failure);
 }
 
 // Waits until no thread is in the old sink any more, so that it may be destroyed.
 void set_sink(Sink* sink) noexcept {
+  watch_terminate(sink != nullptr);
   if (the_sink.exchange(sink) == nullptr) return;
   while (recording.load() != 0) sched_yield();
 }
@@ -40,3 +69,13 @@ std::uint64_t number(const Domain& domain) noexcept {
 }
 
 }  // namespace refork::domain
+
+namespace refork {
+
+void observe_failures(Domain::Handler function) {
+  auto made = function ? std::make_shared<const Domain::Handler>(std::move(function)) : nullptr;
+  const std::lock_guard lock(domain::observer().mutex);
+  std::swap(domain::observer().function, made);
+}
+
+}  // namespace refork

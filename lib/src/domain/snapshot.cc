@@ -2,102 +2,22 @@
 // are not looked up here, and nothing here decides anything.
 #include "domain/snapshot.h"
 
-#include <cxxabi.h>
-#include <dlfcn.h>
-
 #include <algorithm>
+#include <cstring>
 #include <exception>
-#include <string_view>
-#include <typeinfo>
 
+#include "domain/exception_object.h"
+#include "domain/first_throw.h"
 #include "domain/stack.h"
 
 namespace refork::detail {
 namespace {
 
-// What the Itanium C++ ABI puts in front of every exception object.
-struct CxaException {
-  std::type_info* type;
-  void (*destructor)(void*);
-  void (*unexpected)();
-  std::terminate_handler terminate;
-  CxaException* next;
-  int handler_count;  // negative while it is being rethrown
-  int handler_switch;
-  const unsigned char* action;
-  const unsigned char* language_data;
-  void* catch_temporary;
-  void* adjusted;
-  _Unwind_Exception unwind;
-};
-
-// The last byte of a C++ runtime's exception class: 0 for an exception, 1 for a second reference to one,
-// which std::rethrow_exception makes.
-constexpr _Unwind_Exception_Class dependent_mask = 1;
-
 bool is_rethrown(const InFlight& thrown) noexcept {
-  if (thrown.exception_class & dependent_mask) return true;
-  const char* header = reinterpret_cast<const char*>(thrown.exception) - offsetof(CxaException, unwind);
-  return reinterpret_cast<const CxaException*>(header)->handler_count != 0;
-}
-
-struct Walk {
-  void** next;
-  void** end;
-  std::uintptr_t limit;
-};
-
-_Unwind_Reason_Code step(_Unwind_Context* context, void* argument) {
-  auto& walk = *static_cast<Walk*>(argument);
-  if (walk.next == walk.end || _Unwind_GetCFA(context) > walk.limit) return _URC_END_OF_STACK;
-  *walk.next++ = reinterpret_cast<void*>(_Unwind_GetIP(context));
-  return _URC_NO_REASON;
-}
-
-// Whether the address lies in one of the functions by which an exception starts on its way.
-bool starts_exception(void* address) noexcept {
-  void* function = _Unwind_FindEnclosingFunction(address);
-  if (!function) return false;
-  return function == reinterpret_cast<void*>(&abi::__cxa_throw) ||
-         function == reinterpret_cast<void*>(&abi::__cxa_rethrow) ||
-         function ==
-             reinterpret_cast<void*>(static_cast<void (*)(std::exception_ptr)>(&std::rethrow_exception)) ||
-         function == reinterpret_cast<void*>(&_Unwind_RaiseException) ||
-         function == reinterpret_cast<void*>(&_Unwind_Resume_or_Rethrow);
-}
-
-// The same by name: where these functions are interposed (sanitizers do), their addresses are the
-// interposer's. Slow, for it searches whole symbol tables.
-bool starts_exception_by_name(void* address) noexcept {
-  Dl_info info;
-  if (!dladdr(address, &info) || !info.dli_sname) return false;
-  const std::string_view name = info.dli_sname;
-  return name == "__cxa_throw" || name == "__cxa_rethrow" ||
-         name == "_ZSt17rethrow_exceptionNSt15__exception_ptr13exception_ptrE" ||
-         name == "_Unwind_RaiseException" || name == "_Unwind_Resume_or_Rethrow";
-}
-
-// How many entries stand above the throw: this library, then the unwinder, then the runtime.
-template <class Starts>
-std::size_t count_machinery(void* const* stack, std::size_t size, Starts starts) noexcept {
-  std::size_t machinery = 0;
-  for (std::size_t i = 0; i < size; ++i) {
-    if (starts(stack[i]))
-      machinery = i + 1;
-    else if (machinery > 0)
-      break;
-  }
-  return machinery;
+  return (thrown.exception_class & dependent_mask) || header_of(thrown.exception).handler_count != 0;
 }
 
 }  // namespace
-
-bool is_native(_Unwind_Exception_Class exception_class) noexcept {
-  constexpr _Unwind_Exception_Class gnu = 0x474e5543432b2b00;   // "GNUCC++\0"
-  constexpr _Unwind_Exception_Class llvm = 0x434c4e47432b2b00;  // "CLNGC++\0"
-  const _Unwind_Exception_Class runtime = exception_class & ~dependent_mask;
-  return runtime == gnu || runtime == llvm;
-}
 
 void Snapshot::drop_chain() noexcept {
   for (std::size_t i = 0; i < chain_length_; ++i) release(chain_[i]);
@@ -106,21 +26,33 @@ void Snapshot::drop_chain() noexcept {
 
 void Snapshot::take(const InFlight& thrown, State* own) noexcept {
   native_ = is_native(thrown.exception_class);
-  rethrown_ = native_ && is_rethrown(thrown);
   take_chain(own);
-  walk(thrown.limit);
-  const std::size_t searched = std::min<std::size_t>(frames_, machinery_limit);
-  std::size_t machinery = count_machinery(stack_.data(), searched, starts_exception);
-  if (machinery == 0) machinery = count_machinery(stack_.data(), searched, starts_exception_by_name);
-  drop_newest(machinery);
+  if (native_ && is_rethrown(thrown)) {
+    const void* object = thrown_object(thrown.exception, thrown.exception_class);
+    if (was_thrown(object)) frames_ = static_cast<std::uint32_t>(find_throw(object, stack_.data()));
+    if (frames_ > 0) return;
+    rethrown_ = true;
+  }
+  walk_to(thrown.limit);
+  drop_newest(count_machinery(stack_.data(), frames_));
 }
 
 void Snapshot::take(const void* reported_from, State* own) noexcept {
   take_chain(own);
-  walk(UINTPTR_MAX);
+  walk_to(UINTPTR_MAX);
   auto* end = stack_.begin() + std::min<std::size_t>(frames_, machinery_limit);
   auto* caller = std::find(stack_.begin(), end, reported_from);
   if (caller != end) drop_newest(static_cast<std::size_t>(caller - stack_.begin()));
+}
+
+void Snapshot::take(const std::exception_ptr& uncaught) noexcept {
+  take_chain(nullptr);
+  const void* object = nullptr;
+  std::memcpy(static_cast<void*>(&object), static_cast<const void*>(&uncaught), sizeof object);
+  if (object && was_thrown(object)) frames_ = static_cast<std::uint32_t>(find_throw(object, stack_.data()));
+  if (frames_ > 0) return;
+  walk_to(UINTPTR_MAX);
+  drop_newest(count_machinery(stack_.data(), frames_));
 }
 
 void Snapshot::take_chain(State* own) noexcept {
@@ -134,10 +66,8 @@ void Snapshot::take_chain(State* own) noexcept {
   }
 }
 
-void Snapshot::walk(std::uintptr_t limit) noexcept {
-  Walk state{stack_.data(), stack_.data() + stack_.size(), limit};
-  _Unwind_Backtrace(step, &state);
-  frames_ = static_cast<std::uint32_t>(state.next - stack_.data());
+void Snapshot::walk_to(std::uintptr_t limit) noexcept {
+  frames_ = static_cast<std::uint32_t>(walk(stack_.data(), stack_.size(), limit));
 }
 
 void Snapshot::drop_newest(std::size_t count) noexcept { dropped_ = static_cast<std::uint32_t>(count); }

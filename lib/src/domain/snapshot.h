@@ -6,6 +6,7 @@
 
 #include "domain/state.h"
 #include "domain/trampoline.h"
+#include "domain/walk.h"
 
 namespace refork::detail {
 
@@ -29,6 +30,8 @@ class Snapshot {
   void take(const InFlight& thrown, State* own) noexcept;
   // Of an error that is reported from the function that returns to `reported_from`.
   void take(const void* reported_from, State* own) noexcept;
+  // In the terminate handler; `uncaught` may be null.
+  void take(const std::exception_ptr& uncaught) noexcept;
 
   // Tells failure.domain, domains, stack, context, and rethrown. What memory does not suffice for stays
   // empty.
@@ -41,13 +44,11 @@ class Snapshot {
  private:
   void take_chain(State* own) noexcept;
   void drop_chain() noexcept;
-  void walk(std::uintptr_t limit) noexcept;
+  void walk_to(std::uintptr_t limit) noexcept;
   void drop_newest(std::size_t count) noexcept;
   template <class Visit>
   void visit(Visit visit) const;
 
-  static constexpr std::size_t machinery_limit =
-      16;  // entries of the unwinder and of this library, above the throw
   State* own_ = nullptr;
   std::uint32_t frames_ = 0;
   std::uint32_t dropped_ = 0;
@@ -62,7 +63,5 @@ using Context = std::vector<std::pair<std::string, std::string>>;
 
 // Adds what has a key that is not there yet.
 void add_missing(Context& context, const Context& more);
-
-bool is_native(_Unwind_Exception_Class exception_class) noexcept;
 
 }  // namespace refork::detail

@@ -33,6 +33,9 @@ Frame* outermost_frame(const State* state) noexcept {
   return found;
 }
 
+// Guards every domain's parent. Parents change rarely, and are asked for where an error found no handler.
+std::mutex family;
+
 // No other handle is left, so nobody else can make one: a plain load saves the locked instruction.
 bool drop_reference(std::atomic<std::uint32_t>& references) noexcept {
   return references.load(std::memory_order_acquire) == 1 ||
@@ -42,6 +45,19 @@ bool drop_reference(std::atomic<std::uint32_t>& references) noexcept {
 }  // namespace
 
 State::State(std::string_view domain_name) : number(next_number()), name(domain_name) {}
+State::~State() { release(parent); }
+
+Domain State::handle(State* state) noexcept {
+  retain(state);
+  return Domain(state, Domain::Adopt::reference);
+}
+
+State* parent_of(State* state) noexcept {
+  if (!state) return nullptr;
+  const std::lock_guard lock(family);
+  retain(state->parent);
+  return state->parent;
+}
 
 // Not inlined: g++ 12 would take the pool's allocation function, seen from one side only, for a mismatched
 // one.
@@ -50,6 +66,13 @@ REFORK_NOINLINE void* State::operator new(std::size_t size) { return Pool<State>
 REFORK_NOINLINE void State::operator delete(void* block) noexcept { Pool<State>::give(block); }
 REFORK_NOINLINE void* Handler::operator new(std::size_t size) { return Pool<Handler>::take(size); }
 REFORK_NOINLINE void Handler::operator delete(void* block) noexcept { Pool<Handler>::give(block); }
+
+void HandlerRef::keep() noexcept { handler_->references.fetch_add(1, std::memory_order_relaxed); }
+
+void HandlerRef::follow(HandlerRef earlier) noexcept {
+  if (earlier && earlier->then == Then::drain) handler_->then = Then::drain;
+  handler_->earlier = std::move(earlier);
+}
 
 void HandlerRef::drop() noexcept {
   if (drop_reference(handler_->references)) delete handler_;
@@ -110,9 +133,7 @@ Domain::~Domain() {
 }
 
 Domain Domain::current() noexcept {
-  State* state = this_thread.top ? this_thread.top->state : nullptr;
-  detail::retain(state);
-  return Domain(state, Adopt::reference);
+  return State::handle(this_thread.top ? this_thread.top->state : nullptr);
 }
 
 Domain Domain::empty() noexcept { return Domain(nullptr, Adopt::reference); }
@@ -122,23 +143,40 @@ std::string_view Domain::name() const noexcept {
   return state_ ? std::string_view(state_->name) : std::string_view();
 }
 
+namespace detail {
+namespace {
+
+HandlerRef make_handler(const State& state, const Domain::Handler& function, Then then) {
+  if (!function) return {};
+  auto* block = new Handler;
+  HandlerRef made(block);
+  block->then = then;
+  // Copied rather than moved: the handles to this domain that the copy holds are made uncounted ones.
+  struct Adopting {
+    const State* before;
+    ~Adopting() { this_thread.adopting = before; }
+  } restore{std::exchange(this_thread.adopting, &state)};
+  block->function = Domain::Handler(function);
+  return made;
+}
+
+}  // namespace
+}  // namespace detail
+
 void Domain::on_error(Handler handler, Then then) const {
   State& state = required(state_, "on_error");
-  detail::HandlerRef made;
-  if (handler) {
-    auto* block = new detail::Handler;
-    made = detail::HandlerRef(block);
-    block->then = then;
-    // Copied rather than moved: the handles to this domain that the copy holds are made uncounted ones.
-    struct Adopting {
-      const State* before;
-      ~Adopting() { this_thread.adopting = before; }
-    } restore{std::exchange(this_thread.adopting, &state)};
-    const Handler& original = handler;
-    block->function = Handler(original);
-  }
+  detail::HandlerRef made = detail::make_handler(state, handler, then);
   std::lock_guard lock(state.handler_mutex);
   std::swap(state.handler, made);
+}
+
+void Domain::also_on_error(Handler handler, Then then) const {
+  State& state = required(state_, "also_on_error");
+  if (!handler) return;
+  detail::HandlerRef added = detail::make_handler(state, handler, then);
+  std::lock_guard lock(state.handler_mutex);
+  added.follow(std::exchange(state.handler, {}));
+  state.handler = std::move(added);
 }
 
 void Domain::add(Member& member) const {
@@ -152,6 +190,33 @@ void Domain::add(Member& member) const {
   member.domain_ = *this;
   member.listed_ = true;
 }
+
+void Domain::add(const Domain& child) const {
+  State& state = required(state_, "add");
+  State& added = required(child.state_, "add");
+  State* before = &state;
+  {
+    const std::lock_guard lock(detail::family);
+    for (const State* ancestor = &state; ancestor; ancestor = ancestor->parent)
+      if (ancestor == &added)
+        throw std::invalid_argument("refork::Domain::add: a domain would be its own ancestor");
+    detail::retain(&state);
+    std::swap(before, added.parent);
+  }
+  detail::release(before);
+}
+
+void Domain::remove(const Domain& child) const {
+  if (!state_ || !child.state_) return;
+  {
+    const std::lock_guard lock(detail::family);
+    if (child.state_->parent != state_) return;
+    child.state_->parent = nullptr;
+  }
+  detail::release(state_);
+}
+
+Domain Domain::parent() const noexcept { return Domain(detail::parent_of(state_), Adopt::reference); }
 
 void Domain::remove(Member& member) const {
   if (!state_ || member.domain_ != *this) return;

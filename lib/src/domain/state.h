@@ -11,22 +11,15 @@
 
 namespace refork::detail {
 
-// An error handler, shared by its domain and the captures that run it, so that it can be replaced meanwhile.
-struct Handler {
-  Domain::Handler function;
-  Then then = Then::drain;
-  std::atomic<std::uint32_t> references{1};
+struct Handler;
 
-  static void* operator new(std::size_t size);
-  static void operator delete(void* block) noexcept;
-};
-
+// A counted reference to an error handler.
 class HandlerRef {
  public:
   HandlerRef() = default;
   explicit HandlerRef(Handler* adopted) noexcept : handler_(adopted) {}
   HandlerRef(const HandlerRef& other) noexcept : handler_(other.handler_) {
-    if (handler_) handler_->references.fetch_add(1, std::memory_order_relaxed);
+    if (handler_) keep();
   }
   HandlerRef(HandlerRef&& other) noexcept : handler_(std::exchange(other.handler_, nullptr)) {}
   HandlerRef& operator=(HandlerRef other) noexcept {
@@ -38,10 +31,24 @@ class HandlerRef {
   }
   explicit operator bool() const noexcept { return handler_ != nullptr; }
   const Handler* operator->() const noexcept { return handler_; }
+  // Before it is shared: runs after `earlier`.
+  void follow(HandlerRef earlier) noexcept;
 
  private:
+  void keep() noexcept;
   void drop() noexcept;
   Handler* handler_ = nullptr;
+};
+
+// An error handler, shared by its domain and the captures that run it, so that it can be replaced meanwhile.
+struct Handler {
+  Domain::Handler function;
+  Then then = Then::drain;
+  HandlerRef earlier;  // runs before it
+  std::atomic<std::uint32_t> references{1};
+
+  static void* operator new(std::size_t size);
+  static void operator delete(void* block) noexcept;
 };
 
 // What a Domain names.
@@ -61,10 +68,14 @@ struct State {
   std::mutex handling;                             // held while the handler runs
   std::atomic<const void*> handling_on = nullptr;  // the thread that holds it
 
-  std::mutex mutex;  // guards what follows
+  std::mutex mutex;         // guards what follows, but for the parent
+  State* parent = nullptr;  // a reference of its own; guarded by the one lock of all family trees
   std::vector<Member*> members;
   std::vector<std::pair<std::string, std::string>> context;
 
+  ~State();
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
   static void* operator new(std::size_t size);
   static void operator delete(void* block) noexcept;
 
@@ -73,12 +84,11 @@ struct State {
     return handler;
   }
   static State* of(const Domain& domain) noexcept { return domain.state_; }
+  static Domain handle(State* state) noexcept;  // to it, or the empty one
 };
 
 void retain(State* state) noexcept;
 void release(State* state) noexcept;
-
-// A handle to `state`, or the empty one.
-Domain handle(State* state) noexcept;
+State* parent_of(State* state) noexcept;  // retained; null for none
 
 }  // namespace refork::detail

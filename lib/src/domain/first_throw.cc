@@ -1,0 +1,89 @@
+// A small table of stacks, by exception object. Neither here nor in its callers does anything wait: an entry
+// that another thread is using is passed over, and the record then says that it tells of a rethrow.
+#include "domain/first_throw.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "domain/walk.h"
+
+namespace refork::detail {
+namespace {
+
+constexpr std::size_t buckets = 32, ways = 4;
+
+struct alignas(64) Entry {
+  std::atomic<const void*> object{nullptr};
+  std::atomic<bool> taken{false};
+  std::uint32_t frames = 0;
+  std::array<void*, first_throw_frames + machinery_limit> stack;
+};
+
+struct Bucket {
+  std::atomic<std::uint32_t> next{0};  // the way that is given up for a new one
+  std::array<Entry, ways> entries;
+};
+
+Bucket table[buckets];
+
+Bucket& bucket_of(const void* object) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(object);
+  return table[(address * 0x9e3779b97f4a7c15u) >> 59];
+}
+static_assert(buckets == 1u << (64 - 59));
+
+Entry* entry_of(Bucket& bucket, const void* object) noexcept {
+  for (Entry& entry : bucket.entries)
+    if (entry.object.load(std::memory_order_relaxed) == object) return &entry;
+  return nullptr;
+}
+
+// The use of an entry, if nobody else is using it.
+class Use {
+ public:
+  explicit Use(Entry* entry) noexcept {
+    if (entry && !entry->taken.exchange(true, std::memory_order_acquire)) entry_ = entry;
+  }
+  ~Use() {
+    if (entry_) entry_->taken.store(false, std::memory_order_release);
+  }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  explicit operator bool() const noexcept { return entry_ != nullptr; }
+  Entry* operator->() const noexcept { return entry_; }
+
+ private:
+  Entry* entry_ = nullptr;
+};
+
+}  // namespace
+
+void note_throw(const void* object) noexcept {
+  Bucket& bucket = bucket_of(object);
+  Entry* entry = entry_of(bucket, object);
+  if (!entry) entry = entry_of(bucket, nullptr);
+  if (!entry) entry = &bucket.entries[bucket.next.fetch_add(1, std::memory_order_relaxed) % ways];
+  Use use(entry);
+  if (!use) return forget_throw(object);
+  use->object.store(object, std::memory_order_relaxed);
+  use->frames =
+      static_cast<std::uint32_t>(walk(use->stack.data(), use->stack.size(), UINTPTR_MAX, WalkTo::domain));
+}
+
+void forget_throw(const void* object) noexcept {
+  if (Entry* entry = entry_of(bucket_of(object), object))
+    entry->object.store(nullptr, std::memory_order_relaxed);
+}
+
+std::size_t find_throw(const void* object, void** stack) noexcept {
+  Use use(entry_of(bucket_of(object), object));
+  if (!use || use->object.load(std::memory_order_relaxed) != object) return 0;
+  const std::size_t machinery = count_machinery(use->stack.data(), use->frames);
+  const std::size_t kept = std::min(use->frames - machinery, first_throw_frames);
+  std::copy_n(use->stack.begin() + machinery, kept, stack);
+  return kept;
+}
+
+}  // namespace refork::detail
