@@ -1,7 +1,7 @@
 # cmake -DINCLUDE=… -DCOMPILERS=…;… -P install_headers_test.cmake
 # Each public header compiles alone without a warning: as C++17, what is for C as C11.
 
-file(GLOB headers ${INCLUDE}/refork/*.hpp ${INCLUDE}/refork/*.h)
+file(GLOB_RECURSE headers RELATIVE ${INCLUDE}/refork ${INCLUDE}/refork/*.hpp ${INCLUDE}/refork/*.h)
 if(NOT headers)
   message(FATAL_ERROR "no header in ${INCLUDE}/refork")
 endif()
@@ -12,14 +12,13 @@ foreach(compiler IN LISTS COMPILERS)
       set(mode c11)
     endif()
     string(REGEX REPLACE "[0-9]+" "" language ${mode})
-    get_filename_component(name ${header} NAME)
     # As a user has it: included, not compiled itself, and twice.
-    file(WRITE ${SCRATCH}/header.txt "#include <refork/${name}>\n#include <refork/${name}>\n")
+    file(WRITE ${SCRATCH}/header.txt "#include <refork/${header}>\n#include <refork/${header}>\n")
     execute_process(COMMAND ${compiler} -x ${language} -std=${mode} -Wall -Wextra -Wpedantic -Werror -fsyntax-only
                             -I${INCLUDE} ${SCRATCH}/header.txt
                     RESULT_VARIABLE result ERROR_VARIABLE output)
     if(NOT result EQUAL 0)
-      message(SEND_ERROR "${compiler} -std=${mode} <refork/${name}>:\n${output}")
+      message(SEND_ERROR "${compiler} -std=${mode} <refork/${header}>:\n${output}")
     endif()
   endforeach()
 endforeach()
