@@ -35,6 +35,7 @@ FailureRecord sample() {
   record.context = {{"user", "ada"}, {"path", "/x"}};
   record.stack = {{"main", "main.cc", 12, "/usr/bin/web", 0x1234, true},
                   {"", "", 0, "/lib/libc.so.6", 7, false}};
+  record.build_ids = {{"/usr/bin/web", "00ff12ab"}};
   record.fingerprint = "0123456789abcdef";
   record.count = 5;
   record.in_flight_at_failure = 9;
@@ -83,6 +84,7 @@ TEST(Record, HasTheDocumentedShape) {
       R"("context":{"user":"ada","path":"/x"},)"
       R"("stack":[{"function":"main","file":"main.cc","line":12,"module":"/usr/bin/web","offset":4660,"in_app":true},)"
       R"({"function":null,"file":null,"line":null,"module":"/lib/libc.so.6","offset":7,"in_app":false}],)"
+      R"("build_ids":{"/usr/bin/web":"00ff12ab"},)"
       R"("fingerprint":"0123456789abcdef","count":5,"in_flight_at_failure":9,"then":"serve"})");
 }
 

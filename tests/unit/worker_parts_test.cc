@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fingerprint.h"
+#include "proto/stack.h"
 #include "worker/aggregator.h"
 #include "worker/environment.h"
 #include "worker/failure_record.h"
@@ -201,11 +202,11 @@ TEST(Frames, AreModuleAndOffsetAndTellTheApplicationsOwn) {
 }
 
 TEST(Frames, KnowTheSystemsOwnLibraries) {
-  EXPECT_TRUE(is_system_path("/lib/x86_64-linux-gnu/libc.so.6"));
-  EXPECT_TRUE(is_system_path("/usr/lib/libfoo.so"));
-  EXPECT_TRUE(is_system_path("linux-vdso.so.1"));
-  EXPECT_FALSE(is_system_path("/usr/local/lib/libfoo.so"));
-  EXPECT_FALSE(is_system_path("/srv/app/libfoo.so"));
+  EXPECT_TRUE(proto::is_system_path("/lib/x86_64-linux-gnu/libc.so.6"));
+  EXPECT_TRUE(proto::is_system_path("/usr/lib/libfoo.so"));
+  EXPECT_TRUE(proto::is_system_path("linux-vdso.so.1"));
+  EXPECT_FALSE(proto::is_system_path("/usr/local/lib/libfoo.so"));
+  EXPECT_FALSE(proto::is_system_path("/srv/app/libfoo.so"));
 }
 
 TEST(Link, KeepsWhatFindsNoRoomInOrderAndABoundedNumberOfIt) {

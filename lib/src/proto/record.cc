@@ -51,6 +51,12 @@ Json context_of(const FailureRecord& record) {
   return context;
 }
 
+Json build_ids_of(const FailureRecord& record) {
+  Json ids = Json::object();
+  for (const auto& [module, id] : record.build_ids) ids[module] = id;
+  return ids;
+}
+
 Json to_json(const FailureRecord& record) {
   Json json;
   json["id"] = record.id;
@@ -73,6 +79,7 @@ Json to_json(const FailureRecord& record) {
   json["request"] = record.request ? request(*record.request) : Json();
   json["context"] = context_of(record);
   json["stack"] = array_of(record.stack, frame);
+  json["build_ids"] = build_ids_of(record);
   json["fingerprint"] = record.fingerprint;
   json["count"] = record.count;
   json["in_flight_at_failure"] = record.in_flight_at_failure;
@@ -97,8 +104,18 @@ bool shorten(std::string& text, std::size_t least) {
 
 constexpr std::size_t short_text = 64;
 
+// Only of modules that the stack names.
+void keep_needed(std::vector<std::pair<std::string, std::string>>& build_ids,
+                 const std::vector<Frame>& stack) {
+  std::erase_if(build_ids, [&stack](const auto& entry) {
+    return std::ranges::find(stack, entry.first, &Frame::module) == stack.end();
+  });
+}
+
 bool cut_something(FailureRecord& record) {
-  if (halve(record.context) || halve(record.stack) || shorten(record.message, max_value)) return true;
+  if (halve(record.context)) return true;
+  if (halve(record.stack)) return keep_needed(record.build_ids, record.stack), true;
+  if (shorten(record.message, max_value)) return true;
   if (halve(record.causes) || halve(record.domains)) return true;
   for (auto* text :
        {&record.type, &record.message, &record.domain, &record.emitter, &record.bound, &record.service})
@@ -124,7 +141,16 @@ FailureRecord within_limits(FailureRecord record) {
   keep_first(record.stack, max_frames);
   for (auto& frame : record.stack)
     for (auto* text : {&frame.function, &frame.file, &frame.module}) line(*text);
+  for (auto& [module, id] : record.build_ids) line(module);
+  std::erase_if(record.build_ids, [](const auto& entry) { return !is_build_id(entry.second); });
+  keep_needed(record.build_ids, record.stack);
+  keep_first(record.build_ids, max_build_ids);
   return record;
+}
+
+bool is_build_id(std::string_view text) noexcept {
+  return !text.empty() && text.size() <= max_build_id && text.size() % 2 == 0 &&
+         text.find_first_not_of("0123456789abcdef") == text.npos;
 }
 
 std::string encode(const FailureRecord& record, std::size_t limit) {

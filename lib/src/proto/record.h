@@ -65,6 +65,7 @@ struct FailureRecord {
   std::optional<RequestRef> request;
   std::vector<std::pair<std::string, std::string>> context;
   std::vector<Frame> stack;
+  std::vector<std::pair<std::string, std::string>> build_ids;  // module of the stack -> its build-id, in hex
   std::string fingerprint;  // 16 hex digits
   std::uint64_t count = 1;  // identical failures that this record stands for
   std::uint64_t in_flight_at_failure = 0;
@@ -83,9 +84,12 @@ struct Outcome {
 
 // Limits of a record; what is longer is cut, the end marked with an ellipsis.
 inline constexpr std::size_t max_message = 4096, max_type = 512, max_causes = 8, max_frames = 128,
-                             max_context = 32, max_domains = 16, max_value = 512;
+                             max_context = 32, max_domains = 16, max_value = 512, max_build_ids = 32,
+                             max_build_id = 64;  // hex digits
 inline constexpr std::size_t max_record_text = 65536;    // bytes that decode_record() looks at
 inline constexpr std::size_t least_record_limit = 4096;  // an encoded record can always be cut to this size
+
+bool is_build_id(std::string_view text) noexcept;  // hex digits in lower case, whole bytes
 
 // What encode() writes and decode_record() yields: every part cut to its limit, all text valid UTF-8 without
 // control characters (the messages keep newlines and tabs). Idempotent.

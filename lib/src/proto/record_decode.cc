@@ -116,6 +116,19 @@ std::vector<std::pair<std::string, std::string>> read_context(const Json* object
   return context;
 }
 
+std::vector<std::pair<std::string, std::string>> read_build_ids(const Json* object, Fields& fields) {
+  std::vector<std::pair<std::string, std::string>> ids;
+  if (object == nullptr) return ids;
+  for (const auto& [module, id] : object->items()) {
+    if (!id.is_string() || !is_build_id(id.get_ref<const std::string&>())) {
+      fields.wrong("build_ids", "hexadecimal digits in lower case");
+      break;
+    }
+    ids.emplace_back(module, id.get<std::string>());
+  }
+  return ids;
+}
+
 // Who failed, when, and how often.
 void read_identity(FailureRecord& record, Fields& fields, Optional& optional) {
   record.id = fields.text("id", base::max_id);
@@ -147,6 +160,7 @@ void read_error(FailureRecord& record, Fields& fields, Optional& optional) {
   record.request = read_request(optional.object("request"), fields);
   record.context = read_context(optional.object("context"), fields);
   record.stack = objects<Frame>(optional.list("stack"), "stack", fields, read_frame);
+  record.build_ids = read_build_ids(optional.object("build_ids"), fields);
   record.in_flight_at_failure = optional.number("in_flight_at_failure");
 }
 

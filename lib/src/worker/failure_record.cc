@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/fingerprint.h"
+#include "proto/stack.h"
 #include "worker/frames.h"
 
 namespace refork::worker {
@@ -36,8 +37,6 @@ void print_id(char (&buffer)[id_size], std::uint64_t unix_ms) noexcept {
   std::snprintf(buffer, sizeof buffer, "%011" PRIx64 "-%08" PRIx32 "-%04" PRIx32, unix_ms, random_word(),
                 ++counter);
 }
-
-std::string_view basename_of(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
 
 void add_cause(std::vector<Cause>& causes, const Cause& cause) {
   const bool known = std::any_of(causes.begin(), causes.end(), [&cause](const Cause& other) {
@@ -75,14 +74,7 @@ std::uint64_t unix_time_ms() noexcept {
 }
 
 std::uint64_t fingerprint(std::string_view type, const std::vector<proto::Frame>& stack) noexcept {
-  base::Fingerprint hash;
-  hash.add(type);
-  for (const auto& frame : stack) {
-    if (!frame.in_app) continue;
-    hash.add(basename_of(frame.module));
-    hash.add(&frame.offset, sizeof frame.offset);
-  }
-  return hash.value();
+  return proto::fingerprint(type, stack, proto::FrameKey::place);
 }
 
 bool amends(const Failure& failure) noexcept {
@@ -107,6 +99,7 @@ proto::FailureRecord make_record(const Failure& failure, Then then) {
   record.rethrown = failure.rethrown;
   record.context = failure.context;
   record.stack = describe_frames(failure.stack);
+  record.build_ids = build_ids(failure.stack);
   record.fingerprint = base::to_hex(fingerprint(failure.type, record.stack));
   record.then = then;
   return record;

@@ -14,7 +14,7 @@ std::string make_record_id(std::uint64_t unix_ms);
 
 std::uint64_t unix_time_ms() noexcept;
 
-// What makes two failures the same: type, and where in the application it was thrown; never the message.
+// proto::fingerprint() by place: names are found out by reforkd.
 std::uint64_t fingerprint(std::string_view type, const std::vector<proto::Frame>& stack) noexcept;
 
 // Whether it amends the record of the error whose handler failed, rather than being one of its own.

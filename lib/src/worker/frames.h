@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "proto/record.h"
@@ -11,7 +12,7 @@ namespace refork::worker {
 proto::Frame describe_frame(const void* return_address);
 std::vector<proto::Frame> describe_frames(const std::vector<void*>& return_addresses);
 
-// Whether a path is one of the system's own libraries (/lib, /usr/lib and their kin).
-bool is_system_path(std::string_view path) noexcept;
+// The build-ids of the modules that these addresses are in, as far as they have one: module path and hex.
+std::vector<std::pair<std::string, std::string>> build_ids(const std::vector<void*>& return_addresses);
 
 }  // namespace refork::worker
