@@ -15,6 +15,9 @@ bool ended_as_told(const EndFacts& facts) {
   return told_by_signal && facts.exit.signal == SIGTERM;
 }
 
+// Its last failure is this end: std::terminate, which the worker recorded before it aborted.
+bool told_by_itself(const EndFacts& facts) { return facts.worker.terminated && facts.exit.signal == SIGABRT; }
+
 bool booted(const EndFacts& facts) {
   const Worker& worker = facts.worker;
   if (!facts.exit.boot_error.empty() || worker.failed_boot) return false;
@@ -41,7 +44,7 @@ void classify_drained(const EndFacts& facts, EndOfLife& how) {
   } else if (facts.exit.signal && !ended_as_told(facts)) {
     how.ended.outcome = "died";
     how.ended.cause = "signal";
-    how.report = Kind::signal;
+    if (!told_by_itself(facts)) how.report = Kind::signal;
     how.sentence = say_exit(facts.exit) + " while draining";
   } else if (facts.linked && !worker.expelled && worker.ready_at && !worker.announced_end &&
              facts.exit.code.value_or(0) != 0) {
@@ -104,7 +107,7 @@ EndOfLife classify(const EndFacts& facts) {
     classify_drained(facts, how);
   } else {
     how.ended.cause = facts.exit.signal ? "signal" : "exit";
-    how.report = facts.exit.signal ? Kind::signal : Kind::exit;
+    if (!told_by_itself(facts)) how.report = facts.exit.signal ? Kind::signal : Kind::exit;
     // Exit 0 of a program that knows nothing of reforkd says that it wanted to.
     if (!facts.linked && facts.exit.code == 0) how.report.reset();
     how.sentence = say_exit(facts.exit) + " while serving";

@@ -34,6 +34,10 @@ void Service::on_failure(WorkerId worker, const std::string& failure, Then then,
   happen(worker, WorkerEvent::failure, {.text = failure}, now, out);
 }
 
+void Service::on_terminate_recorded(WorkerId worker) {
+  if (Worker* w = find(worker)) w->terminated = true;
+}
+
 void Service::on_drain_begun(WorkerId worker, DrainReason reason, Time now, Effects& out) {
   happen(worker, WorkerEvent::drain_begun, {.reason = reason}, now, out);
 }

@@ -54,6 +54,7 @@ struct Worker {
   bool announced_end = false;              // sent its last message
   bool hit_deadline = false;
   bool killed_by_order = false;
+  bool terminated = false;   // it has recorded that std::terminate was called
   bool failed_boot = false;  // its start was given up
   std::optional<Time> channel_lost;
   std::string why;
@@ -90,6 +91,8 @@ class Service {
   // What happened. Unknown workers are ignored: their end came first.
   void on_ready(WorkerId worker, Time now, Effects& out);
   void on_failure(WorkerId worker, const std::string& failure, Then then, Time now, Effects& out);
+  // Its flight recorder tells of std::terminate: the abort that follows is no failure of its own.
+  void on_terminate_recorded(WorkerId worker);
   void on_drain_begun(WorkerId worker, DrainReason reason, Time now, Effects& out);
   void on_disconnect(WorkerId worker, bool deadline, Time now, Effects& out);
   void on_channel_closed(WorkerId worker, Time now, Effects& out);

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@ enum class SpawnStep {
   setgroups,
   setgid,
   setuid,
+  no_new_privs,
   chdir,
   exec
 };
@@ -36,8 +38,9 @@ enum class SpawnStep {
 
 template <>
 struct refork::base::EnumNames<refork::os::SpawnStep> {
-  static constexpr std::array<std::string_view, 8> names = {
-      "setpgid", "descriptors", "setrlimit", "setgroups", "setgid", "setuid", "chdir", "exec"};
+  static constexpr std::array<std::string_view, 9> names = {"setpgid",      "descriptors", "setrlimit",
+                                                            "setgroups",    "setgid",      "setuid",
+                                                            "no_new_privs", "chdir",       "exec"};
   static_assert(names.size() == index(refork::os::SpawnStep::exec) + 1);
 };
 
@@ -96,6 +99,7 @@ struct Prepared {
   std::string listen_pid;  // "LISTEN_PID=" and room for the number
   const char* directory = nullptr;
   const Credentials* credentials = nullptr;
+  bool no_new_privs = false;
   std::vector<PreparedLimit> limits;
   std::vector<Move> moves;
   int above = 3;  // the first number that no move goes to
@@ -161,6 +165,8 @@ void change_user(const Credentials& who, int report) noexcept {
     if (::syscall(SYS_prlimit64, 0, limit.resource, &limit.value, nullptr) != 0)
       give_up(report, SpawnStep::setrlimit, limit.resource);
   if (prepared.credentials) change_user(*prepared.credentials, report);
+  if (prepared.no_new_privs && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    give_up(report, SpawnStep::no_new_privs);
   if (prepared.directory && ::chdir(prepared.directory) != 0) give_up(report, SpawnStep::chdir);
   if (!prepared.listen_pid.empty())
     write_pid(prepared.listen_pid.data() + listen_pid_name.size(), ::getpid());
@@ -203,8 +209,9 @@ base::Result<void> prepare_descriptors(const SpawnPlan& plan, Prepared& prepared
     if (plan.output >= 0) return plan.output;
     return is_open(inherited) ? inherited : null;
   };
-  prepared.moves = {
-      {null, STDIN_FILENO}, {output(STDOUT_FILENO), STDOUT_FILENO}, {output(STDERR_FILENO), STDERR_FILENO}};
+  prepared.moves = {{plan.input >= 0 ? plan.input : null, STDIN_FILENO},
+                    {output(STDOUT_FILENO), STDOUT_FILENO},
+                    {output(STDERR_FILENO), STDERR_FILENO}};
   std::set<int> taken;
   for (const PassedFd& passed : plan.fds) {
     if (passed.fd < 0 || passed.number <= STDERR_FILENO || !taken.insert(passed.number).second)
@@ -219,6 +226,7 @@ base::Result<void> prepare_descriptors(const SpawnPlan& plan, Prepared& prepared
 
 void prepare_strings(const SpawnPlan& plan, Prepared& prepared) {
   prepared.program = plan.program.c_str();
+  prepared.no_new_privs = plan.no_new_privs;
   if (!plan.directory.empty()) prepared.directory = plan.directory.c_str();
   for (const std::string& argument : plan.argv) prepared.argv.push_back(writable(argument));
   prepared.argv.push_back(nullptr);

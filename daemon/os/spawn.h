@@ -40,7 +40,9 @@ struct SpawnPlan {
   std::optional<Credentials> credentials;
   std::vector<core::Limit> limits;
   std::vector<PassedFd> fds;  // all others are closed
-  int output = -1;            // stdout and stderr; -1: inherited. stdin is /dev/null
+  int input = -1;             // stdin; -1: /dev/null
+  int output = -1;            // stdout and stderr; -1: inherited
+  bool no_new_privs = false;  // for good: nothing it executes gains rights
 };
 
 // A child in a process group of its own (pgid == pid).

@@ -49,6 +49,18 @@ proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder
   return outcome;
 }
 
+// Whose it is, by reforkd's own knowledge; and when, by the worker's clock or its fancy.
+void identify(proto::FailureRecord& record, const Subject& subject) {
+  record.service = subject.service;
+  record.slot = subject.slot;
+  record.worker = subject.worker;
+  record.pid = subject.pid;
+  record.time_ms = std::min(record.time_ms, unix_ms());
+}
+
+// Not a later revision of one that was told before.
+bool is_fresh(const proto::FailureRecord& record) { return record.revision == 1; }
+
 }  // namespace
 
 std::uint64_t unix_ms() {
@@ -56,31 +68,41 @@ std::uint64_t unix_ms() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
-bool Failures::add(const Subject& subject, proto::FailureRecord record, std::function<void()> stored) {
-  record.service = subject.service;
-  record.slot = subject.slot;
-  record.worker = subject.worker;
-  record.pid = subject.pid;
-  record.time_ms = std::min(record.time_ms, unix_ms());  // of the worker's clock, or its fancy
+void Failures::add(const proto::FailureRecord& record, std::function<void()> stored) {
   core::FailureRow row;
   row.id = record.id;
   row.revision = record.revision;
   row.time_ms = record.time_ms;
-  row.service = subject.service;
-  row.slot = subject.slot;
-  row.worker = subject.worker;
+  row.service = record.service;
+  row.slot = record.slot;
+  row.worker = record.worker;
   row.kind = base::to_name(record.kind);
   row.fingerprint = record.fingerprint;
   row.count = record.count;
-  row.record = proto::encode(record);
-  const bool fresh = record.revision == 1;
-  if (fresh) announce_(row);
+  row.record = proto::encode(record, proto::max_record_text);
+  if (is_fresh(record)) announce_(row);
   store_.add(std::move(row), std::move(stored));
-  return fresh;
 }
 
-std::size_t Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
-  std::size_t fresh = 0;
+// The record stays where it is until then: should reforkd die meanwhile, the next one finds it there.
+void Failures::name_and_add(const Subject& subject, Waiting one) {
+  const auto number = ++last_waiting_;
+  const auto& record = waiting_.emplace(number, std::move(one)).first->second.record;
+  symbols_.ask(subject, record, [this, number](std::optional<proto::SymbolAnswer> answer) {
+    auto node = waiting_.extract(number);
+    if (node.empty()) return;
+    Waiting& waited = node.mapped();
+    if (answer) name_frames(waited.record, *answer);
+    add(waited.record, std::move(waited.stored));
+  });
+}
+
+void Failures::store_waiting() {
+  for (auto& [number, one] : std::exchange(waiting_, {})) add(one.record, std::move(one.stored));
+}
+
+Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
+  Collected collected;
   for (auto& found : recorder->take()) {
     auto record = proto::decode_record(found.json);
     const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
@@ -92,9 +114,15 @@ std::size_t Failures::collect(const Subject& subject, const std::shared_ptr<Reco
       stored();
       continue;
     }
-    if (add(subject, std::move(*record), stored)) ++fresh;
+    identify(*record, subject);
+    if (is_fresh(*record)) ++collected.fresh;
+    collected.terminated |= record->kind == Kind::terminate;
+    if (record->stack.empty())
+      add(*record, stored);
+    else
+      name_and_add(subject, {*std::move(record), stored});
   }
-  return fresh;
+  return collected;
 }
 
 void Failures::report(const Subject& subject, Kind kind, const std::string& message,
@@ -107,7 +135,8 @@ void Failures::report(const Subject& subject, Kind kind, const std::string& mess
   record.thrown = false;
   record.fingerprint = plain_fingerprint(kind, subject.service, message);
   record.in_flight_at_failure = in_flight;
-  add(subject, std::move(record), [] {});
+  identify(record, subject);
+  add(record, [] {});
 }
 
 void Failures::end(const Subject& subject, const core::Ended& ended,

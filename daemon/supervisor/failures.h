@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "proto/record.h"
 #include "store/store.h"
 #include "supervisor/recorder_file.h"
+#include "supervisor/symbols.h"
 
 namespace refork::supervisor {
 
@@ -26,26 +28,44 @@ struct Subject {
 
 std::uint64_t unix_ms();
 
-// Brings failures and ends to the store, and tells the doors of each new one. What is in a flight recorder is
-// freed there only once it is stored.
+// What was found in a recorder.
+struct Collected {
+  std::size_t fresh = 0;    // failures that are new
+  bool terminated = false;  // one of them is the end of its process
+};
+
+// Brings failures and ends to the store, and tells the doors of each new one. A record with a stack waits for
+// the names of its frames, as long as `symbols` takes. What is in a flight recorder is freed there only once
+// it is stored.
 class Failures {
  public:
   using Announce = std::function<void(const core::FailureRow&)>;
-  Failures(store::Store& store, Announce announce) : store_(store), announce_(std::move(announce)) {}
+  Failures(store::Store& store, Symbols& symbols, Announce announce)
+      : store_(store), symbols_(symbols), announce_(std::move(announce)) {}
 
-  // Copies what the recorder holds and has not been copied yet; returns how many failures are new.
-  std::size_t collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder);
+  // Copies what the recorder holds and has not been copied yet.
+  Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder);
   // A failure that only reforkd saw.
   void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
   // The worker's one end row. Afterwards the recorder is let go, and removed once all it held is stored.
   void end(const Subject& subject, const core::Ended& ended, const std::shared_ptr<RecorderFile>& recorder,
            std::uint64_t served_before_drain);
 
+  // What still waits for names is stored without them; they come too late then.
+  void store_waiting();
+
  private:
-  bool add(const Subject& subject, proto::FailureRecord record, std::function<void()> stored);
+  struct Waiting {
+    proto::FailureRecord record;
+    std::function<void()> stored;
+  };
+  void name_and_add(const Subject& subject, Waiting one);
+  void add(const proto::FailureRecord& record, std::function<void()> stored);
   store::Store& store_;
+  Symbols& symbols_;
   Announce announce_;
-  std::uint64_t last_id_ = 0;
+  std::uint64_t last_id_ = 0, last_waiting_ = 0;
+  std::map<std::uint64_t, Waiting> waiting_;  // for names
 };
 
 }  // namespace refork::supervisor

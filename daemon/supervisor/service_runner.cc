@@ -312,7 +312,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
             feed([&](core::Service& s, core::Time now, core::Effects& out) {
               s.on_failure(id, note.id, note.then, now, out);
             });
-            failures_ += shared_.failures.collect(process.subject, process.recorder);
+            collect(process);
           },
           [&](const proto::DrainBegun& begun) {
             drain_begins(id);
@@ -331,6 +331,12 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
           [](const proto::DrainOrder&) {},
       },
       message);
+}
+
+void ServiceRunner::collect(WorkerProcess& process) {
+  const Collected found = shared_.failures.collect(process.subject, process.recorder);
+  failures_ += found.fresh;
+  if (found.terminated) service_.on_terminate_recorded(process.subject.worker);
 }
 
 // What is served from now on is what the drain completed.
@@ -360,7 +366,7 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   const auto status = os::reap(process->spawned.pidfd.get());
   if (!status) return;
   if (process->error_source) on_spawn_result(worker);
-  failures_ += shared_.failures.collect(process->subject, process->recorder);
+  collect(*process);
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     service.on_exit(worker, {status->code, status->signal, status->core, process->boot_error}, now, out);
   });

@@ -65,6 +65,7 @@ class ServiceRunner {
   base::Result<void> start_process(WorkerProcess& process, const core::Spawn& what);
   void watch(WorkerProcess& process);
   void on_link(core::WorkerId worker);
+  void collect(WorkerProcess& process);
   void receive(WorkerProcess& process, std::size_t at_most);
   void on_message(WorkerProcess& process, const proto::Message& message);
   void on_spawn_result(core::WorkerId worker);

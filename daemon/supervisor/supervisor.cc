@@ -41,7 +41,8 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       store_(store),
       setup_(std::move(setup)),
       started_ms_(unix_ms()),
-      failures_(store,
+      symbolizer_(loop, {symbolizer_places(), {}, [this](const std::string& name) { return user_of(name); }}),
+      failures_(store, symbolizer_,
                 [this](const core::FailureRow& row) {
                   core::Event event;
                   event.type = "failure";
@@ -77,6 +78,12 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
     announce(std::move(event));
     shared_.changed();
   };
+}
+
+std::string Supervisor::user_of(const std::string& service) const {
+  for (const auto& config : setup_.config.services)
+    if (config.name == service) return config.user;
+  return "";
 }
 
 core::WorkerId Supervisor::next_worker() {
@@ -178,11 +185,13 @@ void Supervisor::shut_down(std::function<void()> done) {
 void Supervisor::reap_strangers() {
   std::vector<pid_t> known;
   for (const auto& runner : services_) runner->list_pids(known);
+  symbolizer_.list_pids(known);
   os::reap_strangers(known);
 }
 
 void Supervisor::close() {
   for (const auto& runner : services_) runner->close();
+  failures_.store_waiting();
   notify_source_.reset();
   store_source_.reset();
 }

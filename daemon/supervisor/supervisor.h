@@ -17,6 +17,7 @@
 #include "supervisor/loop.h"
 #include "supervisor/orphans.h"
 #include "supervisor/service_runner.h"
+#include "supervisor/symbolizer.h"
 
 namespace refork::supervisor {
 
@@ -64,12 +65,14 @@ class Supervisor : public core::Operations {
   base::Result<void> open_listeners(ServiceRunner& runner);
   void announce(core::Event event);
   core::WorkerId next_worker();
+  std::string user_of(const std::string& service) const;
 
   Loop& loop_;
   store::Store& store_;
   Setup setup_;
   std::uint64_t started_ms_;
   core::Publisher* publisher_ = nullptr;
+  Symbolizer symbolizer_;
   Failures failures_;
   std::optional<os::NotifySocket> notify_;
   Loop::Source notify_source_, store_source_;

@@ -97,6 +97,37 @@ TEST(Ends, KillByAnOperatorIsNoFailure) {
   EXPECT_EQ(scene.count<Spawn>(), 1u);
 }
 
+TEST(Ends, AbortAfterARecordedTerminateIsNoSecondFailure) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.service.on_terminate_recorded(1);
+  scene.die(1, SIGABRT);
+  EXPECT_EQ(scene.count<Report>(), 0u);
+  EXPECT_EQ(scene.all<Ended>().at(0).signal, SIGABRT);
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "signal");
+  EXPECT_EQ(scene.count<Spawn>(), 1u);
+}
+
+TEST(Ends, AbortAfterARecordedTerminateIsNoSecondFailureWhenTheMessageBegunADrain) {
+  Scene scene(Scene::workers(2));
+  scene.up().fail(1);
+  scene.service.on_terminate_recorded(1);
+  scene.die(1, SIGABRT);
+  EXPECT_EQ(scene.count<Report>(), 0u);
+  EXPECT_EQ(scene.all<Ended>().at(0).outcome, "died");
+}
+
+TEST(Ends, OnlyTheAbortThatATerminateAnnouncedIsTold) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.service.on_terminate_recorded(1);
+  scene.die(1, SIGSEGV);
+  scene.die(2, SIGABRT);
+  ASSERT_EQ(scene.count<Report>(), 2u);
+  EXPECT_EQ(scene.all<Report>()[0].kind, Kind::signal);
+  EXPECT_EQ(scene.all<Report>()[1].kind, Kind::signal);
+}
+
 TEST(Ends, KillByAStrangerIsAFailure) {
   Scene scene(Scene::workers(2));
   scene.up().die(1, SIGKILL);

@@ -66,7 +66,7 @@ struct FailureRecord {
   std::vector<std::pair<std::string, std::string>> context;
   std::vector<Frame> stack;
   std::vector<std::pair<std::string, std::string>> build_ids;  // module of the stack -> its build-id, in hex
-  std::string fingerprint;  // 16 hex digits
+  std::string fingerprint;                                     // 16 hex digits
   std::uint64_t count = 1;  // identical failures that this record stands for
   std::uint64_t in_flight_at_failure = 0;
   Then then = Then::drain;  // what the worker's author wants to follow
@@ -85,7 +85,7 @@ struct Outcome {
 // Limits of a record; what is longer is cut, the end marked with an ellipsis.
 inline constexpr std::size_t max_message = 4096, max_type = 512, max_causes = 8, max_frames = 128,
                              max_context = 32, max_domains = 16, max_value = 512, max_build_ids = 32,
-                             max_build_id = 64;  // hex digits
+                             max_build_id = 64;          // hex digits
 inline constexpr std::size_t max_record_text = 65536;    // bytes that decode_record() looks at
 inline constexpr std::size_t least_record_limit = 4096;  // an encoded record can always be cut to this size
 

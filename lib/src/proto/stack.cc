@@ -76,8 +76,8 @@ std::string_view qualified_name(std::string_view text) noexcept {
 }
 
 bool is_library_code(std::string_view function, std::string_view file) noexcept {
-  static constexpr std::array<std::string_view, 5> scopes = {"std::", "__gnu_cxx::", "__cxxabiv1::",
-                                                             "boost::", "refork::"};
+  static constexpr std::array<std::string_view, 6> scopes = {
+      "std::", "__gnu_cxx::", "__cxxabiv1::", "boost::", "refork::", "refork_"};
   static constexpr std::array<std::string_view, 2> places = {"/usr/include/", "/usr/lib/"};
   const std::string_view name = qualified_name(function);
   return std::ranges::any_of(scopes, [name](std::string_view scope) { return name.starts_with(scope); }) ||

@@ -32,8 +32,8 @@ base::Error wrong(const std::string& what) { return base::Error{EBADMSG, what}; 
 
 base::Result<Json> object_of(std::string_view packet, const char* what) {
   if (packet.size() > max_symbol_packet)
-    return base::Error{EMSGSIZE, std::string(what) + " is at most " + std::to_string(max_symbol_packet) +
-                                     " bytes"};
+    return base::Error{EMSGSIZE,
+                       std::string(what) + " is at most " + std::to_string(max_symbol_packet) + " bytes"};
   auto json = parse_json(packet, what);
   if (json && !json->is_object()) return wrong(std::string(what) + " is a JSON object");
   return json;
@@ -79,8 +79,7 @@ base::Result<std::string> encode(const SymbolQuestion& question) {
   for (const auto& [module, id] : question.build_ids) json["build_ids"][module] = id;
   std::string text = print_json(json);
   if (text.size() > max_symbol_packet)
-    return base::Error{EMSGSIZE,
-                       "a question is at most " + std::to_string(max_symbol_packet) + " bytes"};
+    return base::Error{EMSGSIZE, "a question is at most " + std::to_string(max_symbol_packet) + " bytes"};
   return text;
 }
 

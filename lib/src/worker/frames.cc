@@ -132,7 +132,8 @@ proto::Frame describe_frame(const void* return_address) {
   Dl_info info{};
   if (dladdr(reinterpret_cast<const void*>(call), &info) != 0 && info.dli_sname != nullptr)
     frame.function = demangle(info.dli_sname);
-  const bool refork = proto::qualified_name(frame.function).starts_with("refork::") || (module == own_module() && !executable);
+  const bool refork = proto::qualified_name(frame.function).starts_with("refork::") ||
+                      (module == own_module() && !executable);
   frame.in_app = !refork && (executable || !proto::is_system_path(frame.module));
   return frame;
 }

@@ -1,0 +1,60 @@
+// What an answer makes of a record. Pure; asking is symbolizer.cc.
+#include "supervisor/symbols.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fingerprint.h"
+#include "proto/stack.h"
+
+namespace refork::supervisor {
+namespace {
+
+// Modules of the application. A worker knows which is its executable, wherever that stands; what it took for
+// refork's by the name of the function that was called may have the application's inlined into it.
+class OwnModules {
+ public:
+  explicit OwnModules(const std::vector<proto::Frame>& stack) {
+    for (const auto& frame : stack)
+      if (frame.in_app) own_.insert(frame.module);
+  }
+  bool contains(const std::string& module) const {
+    return own_.contains(module) || (!module.empty() && !proto::is_system_path(module) &&
+                                     !proto::basename_of(module).starts_with("librefork.so"));
+  }
+
+ private:
+  std::set<std::string> own_;
+};
+
+proto::Frame named(const proto::Frame& frame, const proto::Symbol& symbol) {
+  proto::Frame one = frame;
+  if (!symbol.function.empty()) one.function = symbol.function;
+  one.file = symbol.file;
+  one.line = symbol.line;
+  return one;
+}
+
+}  // namespace
+
+void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer) {
+  const OwnModules own(record.stack);
+  std::vector<proto::Frame> stack;
+  for (std::size_t i = 0; i < record.stack.size(); ++i) {
+    const proto::Frame& frame = record.stack[i];
+    const bool known = i < answer.frames.size() && !answer.frames[i].empty();
+    if (!known) stack.push_back(frame);
+    for (std::size_t j = 0; known && j < answer.frames[i].size(); ++j)
+      stack.push_back(named(frame, answer.frames[i][j]));
+  }
+  for (auto& frame : stack)
+    frame.in_app = own.contains(frame.module) && !proto::is_library_code(frame.function, frame.file);
+  if (stack.size() > proto::max_frames) stack.resize(proto::max_frames);
+  record.stack = std::move(stack);
+  record.fingerprint = base::to_hex(proto::fingerprint(record.type, record.stack, proto::FrameKey::name));
+}
+
+}  // namespace refork::supervisor

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <elfutils/libdwfl.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "proto/symbols.h"
+
+namespace refork::symbolizer {
+
+// One ELF file, with its separate debug file where there is one.
+class Module {
+ public:
+  // `path`: where the file belongs, for .gnu_debuglink. Null: it cannot be read.
+  static std::unique_ptr<Module> load(base::UniqueFd file, const std::string& path,
+                                      const std::string& debug_root);
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  const std::string& build_id() const noexcept { return build_id_; }  // hex; empty: it has none
+  // What stands at a return address, innermost first; empty: not known.
+  std::vector<proto::Symbol> symbols_at(std::uint64_t return_offset) const;
+
+ private:
+  struct End {
+    void operator()(Dwfl* dwfl) const noexcept { dwfl_end(dwfl); }
+  };
+  Module(std::string path, const std::string& debug_root) : path_(std::move(path)), debug_root_(debug_root) {}
+  static int find_debug_file(Dwfl_Module*, void** self, const char*, Dwarf_Addr, const char*,
+                             const char* link, GElf_Word crc, char** name) noexcept;
+  base::UniqueFd separate_debug_file(const char* link, std::uint32_t crc) const;
+
+  std::string path_, debug_root_, build_id_;
+  Dwfl_Module* module_ = nullptr;  // of dwfl_
+  Dwfl_Callbacks callbacks_{};     // libdwfl keeps a pointer
+  std::unique_ptr<Dwfl, End> dwfl_;
+};
+
+}  // namespace refork::symbolizer
