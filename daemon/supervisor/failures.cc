@@ -94,11 +94,21 @@ void Failures::name_and_add(const Subject& subject, Waiting one) {
     Waiting& waited = node.mapped();
     if (answer) name_frames(waited.record, *answer);
     add(waited.record, std::move(waited.stored));
+    add_end_of(waited.record.worker);
   });
+}
+
+// After the last of the worker's records, so that a failure with an end is a failure that is complete.
+void Failures::add_end_of(core::WorkerId worker) {
+  const bool more =
+      std::ranges::any_of(waiting_, [worker](const auto& one) { return one.second.record.worker == worker; });
+  auto node = more ? decltype(ends_)::node_type() : ends_.extract(worker);
+  if (!node.empty()) store_.end(std::move(node.mapped().row), std::move(node.mapped().stored));
 }
 
 void Failures::store_waiting() {
   for (auto& [number, one] : std::exchange(waiting_, {})) add(one.record, std::move(one.stored));
+  for (auto& [worker, end] : std::exchange(ends_, {})) store_.end(std::move(end.row), std::move(end.stored));
 }
 
 Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
@@ -162,7 +172,8 @@ void Failures::end(const Subject& subject, const core::Ended& ended,
   row.drain = proto::encode_drain(outcome);
   row.exit = proto::encode_exit(outcome);
   recorder->worker_gone();
-  store_.end(std::move(row), [recorder] { recorder->end_stored(); });
+  ends_.insert_or_assign(subject.worker, End{std::move(row), [recorder] { recorder->end_stored(); }});
+  add_end_of(subject.worker);
   for (const auto& dropped : recorder->reader().dropped())
     log::warning(subject.service + " worker " + std::to_string(subject.worker) + ": " +
                  std::to_string(dropped.count) + " failures found no place in its flight recorder");

@@ -47,7 +47,8 @@ class Failures {
   Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder);
   // A failure that only reforkd saw.
   void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
-  // The worker's one end row. Afterwards the recorder is let go, and removed once all it held is stored.
+  // The worker's one end row, stored after all its failures. Afterwards the recorder is let go, and removed
+  // once all it held is stored.
   void end(const Subject& subject, const core::Ended& ended, const std::shared_ptr<RecorderFile>& recorder,
            std::uint64_t served_before_drain);
 
@@ -59,6 +60,11 @@ class Failures {
     proto::FailureRecord record;
     std::function<void()> stored;
   };
+  struct End {
+    core::EndRow row;
+    std::function<void()> stored;
+  };
+  void add_end_of(core::WorkerId worker);
   void name_and_add(const Subject& subject, Waiting one);
   void add(const proto::FailureRecord& record, std::function<void()> stored);
   store::Store& store_;
@@ -66,6 +72,7 @@ class Failures {
   Announce announce_;
   std::uint64_t last_id_ = 0, last_waiting_ = 0;
   std::map<std::uint64_t, Waiting> waiting_;  // for names
+  std::map<core::WorkerId, End> ends_;        // waiting for those
 };
 
 }  // namespace refork::supervisor
