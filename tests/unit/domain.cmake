@@ -9,3 +9,5 @@ refork_test(domain_handler_test SOURCES domain_handler_test.cc LINK refork domai
 refork_test(domain_rethrow_test SOURCES domain_rethrow_test.cc LINK refork LABELS lib)
 refork_test(domain_rethrow_static_test SOURCES domain_rethrow_test.cc LINK refork_static LABELS lib)
 refork_test(domain_sink_test SOURCES domain_sink_test.cc LINK refork_objects refork_internal LABELS lib)
+refork_test(domain_terminate_test SOURCES domain_terminate_test.cc LINK refork_objects refork_internal LABELS lib)
+refork_test(domain_stress_test SOURCES domain_stress_test.cc LINK refork LABELS lib TIMEOUT 300)

@@ -1,5 +1,7 @@
 // bind, intercept, report, members: errors that come in by other ways than a call of run.
 #include <gtest/gtest.h>
+#include <cerrno>
+#include <future>
 
 #include <memory>
 #include <system_error>
@@ -325,6 +327,192 @@ TEST(DomainMembers, AListenerOfItsOwnWins) {
 TEST(DomainMembers, AnUnboundMemberThrowsToTheCaller) {
   Member member;
   EXPECT_THROW(member.report(refused), std::system_error);
+}
+
+// D10
+TEST(DomainMembers, TheirEventsRunInTheirDomainWhicheverIsActive) {
+  Domain own("own");
+  Domain active("active");
+  Seen seen;
+  Seen other;
+  own.on_error(seen.handler());
+  active.on_error(other.handler());
+  Member member("timer");
+  own.add(member);
+  Domain inside = Domain::empty();
+  EXPECT_TRUE(active.run([&] {
+    EXPECT_EQ(member.call([&](int value) { return inside = Domain::current(), value + 1; }, 1), 2);
+    member.call([] { throw_error(); });
+    EXPECT_EQ(Domain::current(), active);
+  }));
+  EXPECT_EQ(inside, own);
+  ASSERT_EQ(seen.count(), 1u);
+  EXPECT_TRUE(seen.last().thrown);
+  EXPECT_EQ(seen.last().bound, "timer");
+  EXPECT_EQ(other.count(), 0u);
+}
+
+// D12
+TEST(DomainMembers, ATimerAddedToAnotherDomainTicksInThatOne) {
+  Domain first;
+  Domain second;
+  Seen seen;
+  second.on_error(seen.handler());
+  std::unique_ptr<Member> timer;
+  first.run([&] { timer = std::make_unique<Member>("timer"); });
+  auto tick = [&] { timer->call([] { throw_error("tick"); }); };
+  second.add(*timer);
+  tick();
+  tick();
+  EXPECT_EQ(seen.count(), 2u);
+}
+
+TEST(DomainMembers, AnUnboundMembersEventIsOnlyCalled) {
+  Member member;
+  EXPECT_EQ(member.call([] { return 7; }), 7);
+  EXPECT_THROW(member.call([] { throw_error(); }), std::runtime_error);
+}
+
+TEST(DomainMembers, MovingOneWhileItsDomainHandlesItsErrorIsHarmless) {
+  Domain d;
+  Domain quarantine;
+  Member member;
+  d.add(member);
+  d.on_error([&](const Failure&) { quarantine.add(member); });
+  member.report(refused);
+  EXPECT_TRUE(d.members().empty());
+  EXPECT_EQ(quarantine.members(), std::vector<Member*>{&member});
+}
+
+// D9
+TEST(DomainParent, IsToldWhatIsReportedToAChildWithoutAHandler) {
+  Domain parent("parent");
+  Domain child("child");
+  Domain grandchild("grandchild");
+  Seen seen;
+  parent.on_error(seen.handler());
+  parent.add(child);
+  child.add(grandchild);
+  EXPECT_EQ(grandchild.parent(), child);
+  grandchild.report(refused);
+  Member member("upstream");
+  child.add(member);
+  member.report(refused);
+  ASSERT_EQ(seen.count(), 2u);
+  EXPECT_EQ(seen.failures[0].domain, "parent");
+  EXPECT_EQ(seen.failures[1].emitter, "upstream");
+}
+
+TEST(DomainParent, IsNotToldWhereTheChildHasAHandler) {
+  Domain parent;
+  Domain child;
+  Seen told;
+  Seen own;
+  parent.on_error(told.handler());
+  child.on_error(own.handler());
+  parent.add(child);
+  child.report(refused);
+  EXPECT_EQ(told.count(), 0u);
+  EXPECT_EQ(own.count(), 1u);
+}
+
+TEST(DomainParent, WithoutAHandlerTheErrorIsThrownToTheCaller) {
+  Domain parent;
+  Domain child;
+  parent.add(child);
+  EXPECT_THROW(child.report(refused), std::system_error);
+}
+
+TEST(DomainParent, IsTheLastOneAndGoesWhenRemoved) {
+  Domain a;
+  Domain b;
+  Domain child;
+  a.add(child);
+  a.add(child);
+  b.add(child);
+  EXPECT_EQ(child.parent(), b);
+  a.remove(child);  // not its parent any more
+  EXPECT_EQ(child.parent(), b);
+  b.remove(child);
+  EXPECT_FALSE(child.parent());
+}
+
+// D11
+TEST(DomainParent, NoDomainIsItsOwnAncestor) {
+  Domain a;
+  Domain b;
+  Domain c;
+  EXPECT_THROW(a.add(a), std::invalid_argument);
+  a.add(b);
+  b.add(c);
+  EXPECT_THROW(c.add(a), std::invalid_argument);
+  EXPECT_FALSE(a.parent());
+  EXPECT_THROW(a.add(Domain::empty()), std::logic_error);
+}
+
+// D43
+TEST(DomainParent, LivesAsLongAsItsChildAndIsFreedWithIt) {
+  auto flag = std::make_shared<int>(0);
+  std::weak_ptr<int> weak = flag;
+  Domain child;
+  {
+    Domain parent;
+    parent.on_error([kept = std::move(flag)](const Failure&) { ++*kept; });
+    parent.add(child);
+  }
+  child.report(refused);
+  ASSERT_FALSE(weak.expired());
+  EXPECT_EQ(*weak.lock(), 1);
+  child = Domain();
+  EXPECT_TRUE(weak.expired());
+}
+
+template <class Error>
+std::string intercepted(Error error) {
+  Domain d;
+  Seen seen;
+  d.on_error(seen.handler());
+  bool called = false;
+  d.intercept([&] { called = true; })(error);
+  EXPECT_NE(called, seen.count() == 1);
+  return seen.count() == 1 ? seen.last().type + " " + seen.last().message : "";
+}
+
+struct TeapotError {
+  int code;
+};
+
+}  // namespace
+}  // namespace refork::test
+
+template <>
+struct refork::ErrorTraits<refork::test::TeapotError> {
+  static bool is_error(const refork::test::TeapotError& error) noexcept { return error.code != 0; }
+  static Failure describe(const refork::test::TeapotError& error) noexcept {
+    return failure_of("teapot", "short and stout " + std::to_string(error.code));
+  }
+};
+
+namespace refork::test {
+namespace {
+
+// D16
+TEST(DomainIntercept, KnowsEveryConventionAndDropsNoError) {
+  EXPECT_EQ(intercepted(-ECONNREFUSED), "std::error_code Connection refused (system:111)");
+  EXPECT_EQ(intercepted(-ECONNREFUSED + 0L), "std::error_code Connection refused (system:111)");
+  EXPECT_EQ(intercepted(std::errc::connection_refused), "std::error_code Connection refused (generic:111)");
+  EXPECT_EQ(intercepted(std::future_errc::broken_promise), "std::error_code Broken promise (future:4)");
+  EXPECT_EQ(intercepted(TeapotError{418}), "teapot short and stout 418");
+  EXPECT_EQ(intercepted(std::make_exception_ptr(42)), "int 42");
+}
+
+TEST(DomainIntercept, TakesNoSuccessForAnError) {
+  EXPECT_EQ(intercepted(0), "");
+  EXPECT_EQ(intercepted(17), "");
+  EXPECT_EQ(intercepted(std::errc()), "");
+  EXPECT_EQ(intercepted(std::error_code()), "");
+  EXPECT_EQ(intercepted(std::exception_ptr()), "");
+  EXPECT_EQ(intercepted(TeapotError{0}), "");
 }
 
 }  // namespace

@@ -3,10 +3,13 @@
 #include <unwind.h>
 
 #include <cstring>
+#include <memory>
 
 #include "unit/domain_support.h"
 
 extern "C" void foreign_call(void (*callback)(void*), void* argument);
+extern "C" void throw_hidden_error();
+extern "C" void throw_hidden_number();
 
 namespace refork::test {
 namespace {
@@ -59,6 +62,53 @@ TEST(FailureDescription, SurvivesAHostileWhat) {
     const char* what() const noexcept override { return nullptr; }
   };
   EXPECT_EQ(captured([] { throw Null(); }).message, "(what() is null)");
+}
+
+enum class Fault {
+  broken = 3
+};
+
+struct MoveOnly {
+  explicit MoveOnly(int v) : value(std::make_unique<int>(v)) {}
+  std::unique_ptr<int> value;
+};
+
+TEST(FailureDescription, KeepsTheIdentityOfWhateverIsThrown) {
+  const auto caught_as = [](auto expected, auto thrower) {
+    const Failure failure = captured(thrower);
+    try {
+      std::rethrow_exception(failure.exception);
+    } catch (const decltype(expected)& thrown) {
+      return thrown == expected;
+    } catch (...) {
+      return false;
+    }
+  };
+  static int object = 1;
+  EXPECT_TRUE(caught_as(42, [] { throw 42; }));
+  EXPECT_TRUE(caught_as(&object, [] { throw &object; }));
+  EXPECT_TRUE(caught_as(std::string("text"), [] { throw std::string("text"); }));
+  EXPECT_TRUE(caught_as(Fault::broken, [] { throw Fault::broken; }));
+  EXPECT_TRUE(caught_as(nullptr, [] { throw nullptr; }));
+}
+
+TEST(FailureDescription, OfAMoveOnlyTypeKeepsTheObjectItself) {
+  const Failure failure = captured([] { throw MoveOnly(17); });
+  EXPECT_NE(failure.type.find("MoveOnly"), std::string::npos);
+  try {
+    std::rethrow_exception(failure.exception);
+  } catch (const MoveOnly& thrown) {
+    EXPECT_EQ(*thrown.value, 17);
+  }
+}
+
+TEST(FailureDescription, OfATypeThatAnotherLibraryHidesHasItsNameAndMessage) {
+  const Failure hidden = captured([] { throw_hidden_error(); });
+  EXPECT_EQ(hidden.type, "HiddenError");
+  EXPECT_EQ(hidden.message, "hidden in another library");
+  const Failure number = captured([] { throw_hidden_number(); });
+  EXPECT_EQ(number.type, "HiddenNumber");
+  EXPECT_TRUE(number.exception);
 }
 
 TEST(FailureDescription, TellsNestedCausesOutermostFirstUpToALimit) {

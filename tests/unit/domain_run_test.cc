@@ -277,6 +277,77 @@ TEST(DomainOnError, TheLastOneSetIsTheHandler) {
   EXPECT_EQ(second.count(), 1u);
 }
 
+// D38
+TEST(DomainOnError, SeveralHandlersRunInOrder) {
+  Domain d;
+  std::string order;
+  d.on_error([&](const Failure&) { order += "a"; });
+  d.also_on_error([&](const Failure&) { order += "b"; });
+  d.also_on_error([&](const Failure&) { order += "c"; });
+  d.run([] { throw_error(); });
+  EXPECT_EQ(order, "abc");
+  d.on_error([&](const Failure&) { order += "d"; });  // in place of them all
+  d.run([] { throw_error(); });
+  EXPECT_EQ(order, "abcd");
+}
+
+TEST(DomainOnError, AHandlerAfterOneThatThrowsIsNotRun) {
+  Domain outer;
+  Domain d;
+  Seen seen;
+  bool second = false;
+  outer.on_error(seen.handler());
+  d.also_on_error([](const Failure&) { throw_error("handler"); });
+  d.also_on_error([&](const Failure&) { second = true; });
+  outer.run([&] { d.run([] { throw_error(); }); });
+  EXPECT_FALSE(second);
+  ASSERT_EQ(seen.count(), 1u);
+  EXPECT_EQ(seen.last().message, "handler");
+}
+
+// D37
+TEST(DomainOnError, AHandlerThatTakesItselfAwayIsTheHandlerOnce) {
+  Domain outer;
+  Domain d;
+  Seen seen;
+  int once = 0;
+  outer.on_error(seen.handler());
+  d.on_error([&, d](const Failure&) {
+    ++once;
+    d.on_error({});
+  });
+  outer.run([&] {
+    d.run([] { throw_error("first"); });
+    d.run([] { throw_error("second"); });
+  });
+  EXPECT_EQ(once, 1);
+  ASSERT_EQ(seen.count(), 1u);
+  EXPECT_EQ(seen.last().message, "second");
+}
+
+// D33
+TEST(FailureObserver, IsToldBeforeTheHandlerOfEveryFailure) {
+  std::string order;
+  observe_failures([&](const Failure& failure) {
+    order += "(" + failure.message;
+    EXPECT_FALSE(Domain::current());
+    throw_error("who looks on changes nothing");
+  });
+  Domain d;
+  d.on_error([&](const Failure&) { order += ")"; });
+  d.run([] { throw_error("thrown"); });
+  d.report(failure_of("own", "reported"));
+  d.run([] {
+    try {
+      throw_error("caught");
+    } catch (...) {
+    }
+  });
+  observe_failures({});
+  d.run([] { throw_error("unobserved"); });
+  EXPECT_EQ(order, "(thrown)(reported))");
+}
+
 TEST(DomainOnError, MayReplaceItselfWhileItRuns) {
   Domain d;
   Seen seen;
