@@ -66,12 +66,12 @@ TEST(TerminateDeathTest, TheHandlerThatWasThereIsCalledAfterIt) {
   EXPECT_DEATH(
       {
         std::set_terminate([] {
-          std::fputs("the program's own handler\n", stderr);
+          std::fprintf(stderr, "the program's own handler, in a domain: %d\n", bool(Domain::current()));
           std::abort();
         });
         in_a_domain([] { std::terminate(); });
       },
-      "message=std::terminate was called.*\n.*the program's own handler");
+      "message=std::terminate was called.*\n.*the program's own handler, in a domain: 0");
 }
 
 TEST(TerminateDeathTest, AHandlerThatTheProgramSetsLaterIsLeftAlone) {

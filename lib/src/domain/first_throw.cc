@@ -12,7 +12,7 @@
 namespace refork::detail {
 namespace {
 
-constexpr std::size_t buckets = 32, ways = 4;
+constexpr std::size_t buckets = 16, ways = 8;
 
 struct alignas(64) Entry {
   std::atomic<const void*> object{nullptr};
@@ -28,11 +28,13 @@ struct Bucket {
 
 Bucket table[buckets];
 
+// Exception objects often lie at even distances, so all bits are mixed (the finalizer of MurmurHash3).
 Bucket& bucket_of(const void* object) noexcept {
-  const auto address = reinterpret_cast<std::uintptr_t>(object);
-  return table[(address * 0x9e3779b97f4a7c15u) >> 59];
+  std::uint64_t bits = reinterpret_cast<std::uintptr_t>(object);
+  bits = (bits ^ (bits >> 33)) * 0xff51afd7ed558ccdu;
+  bits = (bits ^ (bits >> 33)) * 0xc4ceb9fe1a85ec53u;
+  return table[(bits ^ (bits >> 33)) % buckets];
 }
-static_assert(buckets == 1u << (64 - 59));
 
 Entry* entry_of(Bucket& bucket, const void* object) noexcept {
   for (Entry& entry : bucket.entries)

@@ -8,6 +8,7 @@
 #include "domain/describe.h"
 #include "domain/sink.h"
 #include "domain/snapshot.h"
+#include "domain/stack.h"
 
 namespace refork::domain {
 namespace {
@@ -36,6 +37,7 @@ void record_terminate() noexcept {
 [[noreturn]] void on_terminate() {
   static std::atomic_flag told = ATOMIC_FLAG_INIT;
   if (!told.test_and_set()) record_terminate();
+  detail::this_thread.top = nullptr;  // what comes now runs outside all domains
   if (const auto next = next_handler.load()) next();
   std::abort();
 }
