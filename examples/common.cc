@@ -64,6 +64,12 @@ Options parse_options(int argc, char** argv) {
   return options;
 }
 
+refork::Worker::Options worker_options(const Options& options) {
+  refork::Worker::Options worker;
+  worker.show_query = options.show_query;
+  return worker;
+}
+
 std::vector<refork::Listener> listeners(const refork::Worker& worker, const Options& options) {
   std::vector<refork::Listener> found = worker.listeners();
   if (options.port || found.empty()) found = {listen_on(options.port.value_or(kDefaultPort))};

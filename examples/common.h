@@ -23,6 +23,9 @@ struct Options {
 // Ends the process with a sentence if the arguments make no sense.
 Options parse_options(int argc, char** argv);
 
+// A query is recorded only if it may be shown, whatever a label holds.
+refork::Worker::Options worker_options(const Options& options);
+
 // The sockets that were passed on, or one of our own on the loopback. Prints "listening on ADDRESS" for each.
 std::vector<refork::Listener> listeners(const refork::Worker& worker, const Options& options);
 

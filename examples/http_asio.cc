@@ -141,7 +141,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
 int main(int argc, char** argv) {
   const example::Options options = example::parse_options(argc, argv);
-  refork::Worker worker;
+  refork::Worker worker(example::worker_options(options));
   boost::asio::io_context loop{1};
   refork::asio::Server server(loop, worker, [&](std::shared_ptr<refork::asio::Connection> connection) {
     std::make_shared<Session>(std::move(connection), options)->next_request();

@@ -53,7 +53,7 @@ void answer_failure(const refork::Failure&, const Request& request, Response& re
 
 int main(int argc, char** argv) {
   const example::Options options = example::parse_options(argc, argv);
-  refork::Worker worker;
+  refork::Worker worker(example::worker_options(options));
   Server server(worker, options.threads);
   server.set_label(
       [&](const Request& request) { return example::label(request.method, request.target, options); });

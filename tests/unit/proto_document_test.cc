@@ -104,6 +104,8 @@ TEST(ProtocolDocument, HasTheRecordersOffsets) {
   at(offsetof(Header, record_sequence), " | u64 | the last sequence");
   at(offsetof(Header, dropped_total), " | u64 | records that found no");
   at(offsetof(Header, dropped), " | 16 x (u64, u64) |");
+  at(offsetof(Header, shows_query), " | u32 | 1 if the application means");
+  at(offsetof(Header, version), " | u32 | version of the layout, " + std::to_string(layout_version) + " |");
   at(offsetof(Request, label_length), " | u32 | length of the label");
   at(offsetof(Request, label), " | 192 bytes | label");
   at(offsetof(Record, sequence), " | u64 | sequence number");

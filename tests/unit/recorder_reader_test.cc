@@ -102,14 +102,14 @@ TEST(Reader, RefusesAnotherLayout) {
     return opened ? std::string("opened") : opened.error().what.substr(temporary.path.size());
   };
   EXPECT_EQ(refused(offsetof(Header, magic), 0), " cannot be used: it is no flight recorder");
-  EXPECT_EQ(refused(offsetof(Header, version), 2),
-            " cannot be used: it is a flight recorder of version 2, expected version 1");
+  EXPECT_EQ(refused(offsetof(Header, version), 1),
+            " cannot be used: it is a flight recorder of version 1, expected version 2");
   for (const std::size_t field :
        {offsetof(Header, header_size), offsetof(Header, request_count), offsetof(Header, request_size),
         offsetof(Header, record_count), offsetof(Header, record_size), offsetof(Header, requests_offset),
         offsetof(Header, records_offset), offsetof(Header, total_size)})
     EXPECT_EQ(refused(field, 0xFFFFFFFF),
-              " cannot be used: its header describes another layout than version 1 has");
+              " cannot be used: its header describes another layout than version 2 has");
 }
 
 TEST(Reader, ReadsWhatIsLeftOfATruncatedFile) {

@@ -105,10 +105,65 @@ TEST_F(AggregatorTest, AnAmendmentReplacesWhatWaitsAndKeepsItsCount) {
   EXPECT_TRUE(aggregator.amend(amendment));
   auto other = record("another");
   EXPECT_FALSE(aggregator.amend(other));
-  const auto flushed = aggregator.flush_all();
+  const auto flushed = aggregator.close();
   ASSERT_EQ(flushed.size(), 1u);
   EXPECT_EQ(flushed[0].kind, Kind::handler);
   EXPECT_EQ(flushed[0].count, 3u);
+}
+
+TEST_F(AggregatorTest, AnAmendmentOfWhatHasLeftHasItsCount) {
+  for (std::uint64_t i = 0; i < Aggregator::max_single + 3; ++i) admit(7, "id" + std::to_string(i));
+  aggregator.flush(now + Aggregator::window);
+  auto amendment = record(last_id);
+  EXPECT_FALSE(aggregator.amend(amendment));
+  EXPECT_EQ(amendment.count, 3u);
+  auto single = record("id0");
+  EXPECT_FALSE(aggregator.amend(single));
+  EXPECT_EQ(single.count, 1u);
+}
+
+TEST_F(AggregatorTest, RemembersABoundedNumberOfThoseThatLeft) {
+  const auto leave = [this](std::uint64_t fingerprint, const std::string& id) {
+    for (std::uint64_t i = 0; i < Aggregator::max_single; ++i) admit(fingerprint);
+    admit(fingerprint, id);
+    admit(fingerprint, id);
+    aggregator.flush(now += Aggregator::window);
+  };
+  const auto count_of = [this](const std::string& id) {
+    auto amendment = record(id);
+    aggregator.amend(amendment);
+    return amendment.count;
+  };
+  for (std::size_t i = 0; i < Aggregator::max_flushed; ++i) leave(i, "id" + std::to_string(i));
+  EXPECT_EQ(count_of("id0"), 2u);
+  leave(0, "one more");
+  EXPECT_EQ(count_of("id0"), 1u);
+  EXPECT_EQ(count_of("id1"), 2u);
+}
+
+TEST_F(AggregatorTest, WhatFoundNoPlaceWaitsWithTheCounted) {
+  admit(7, "a");
+  auto first = record("b"), second = record("c");
+  EXPECT_TRUE(aggregator.postpone(7, first, now));
+  second.count = 5;
+  EXPECT_TRUE(aggregator.postpone(7, second, now));
+  EXPECT_EQ(second.id, "b");
+  now += Aggregator::window;
+  ASSERT_EQ(aggregator.due(), now);
+  auto flushed = aggregator.flush(now);
+  ASSERT_EQ(flushed.size(), 1u);
+  EXPECT_EQ(flushed[0].count, 6u);
+  EXPECT_TRUE(aggregator.postpone(7, flushed[0], now)) << "no place once more";
+  EXPECT_EQ(aggregator.due(), now + Aggregator::window);
+}
+
+TEST_F(AggregatorTest, OnceClosedNothingIsKept) {
+  for (std::uint64_t i = 0; i < Aggregator::max_single + 3; ++i) admit(7);
+  EXPECT_EQ(aggregator.close().size(), 1u);
+  for (std::uint64_t i = 0; i < 2 * Aggregator::max_single; ++i) EXPECT_TRUE(admit(7));
+  auto late = record("late");
+  EXPECT_FALSE(aggregator.postpone(7, late, now));
+  EXPECT_FALSE(aggregator.due());
 }
 
 TEST_F(AggregatorTest, RemembersABoundedNumberOfFingerprints) {

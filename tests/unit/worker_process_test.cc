@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <map>
 
 #include "integration/fake_primary.h"
 
@@ -371,6 +372,51 @@ TEST_P(WorkerProcess, WhatWasCountedIsRecordedBeforeTheEnd) {
   std::uint64_t count = 0;
   for (const auto& record : primary.records()) count += record.count;
   EXPECT_EQ(count, 60u);
+}
+
+// How many failures of each type the records stand for.
+std::map<std::string, std::uint64_t> counts(const FakePrimary& primary) {
+  std::map<std::string, std::uint64_t> all;
+  for (const auto& record : primary.records()) all[record.type] += record.count;
+  return all;
+}
+
+TEST_P(WorkerProcess, ABurstIsCountedExactly) {
+  auto primary = start();
+  primary.welcome();
+  primary.tell_and_wait("fail-often 1000");
+  for (int i = 0; i < 51; ++i) primary.expect<FailureNote>();
+  EXPECT_THAT(counts(primary), ElementsAre(std::pair("std::runtime_error", 1000u)));
+}
+
+// More single records than there are places for, from four threads; nobody frees a place meanwhile.
+TEST_P(WorkerProcess, ABurstOfSeveralKindsFromSeveralThreadsIsCountedExactlyEvenAtTheEnd) {
+  auto primary = start();
+  primary.welcome();
+  primary.tell_and_wait("burst 250");
+  primary.send(DrainOrder{DrainReason::stop, long_ms});
+  primary.skip_to<Disconnect>();
+  EXPECT_THAT(counts(primary), ElementsAre(std::pair("left", 1000u), std::pair("right", 1000u)));
+  EXPECT_TRUE(primary.recorder().dropped().empty());
+}
+
+TEST_P(WorkerProcess, AHandlerThatFailsAfterTheCountWasRecordedLeavesIt) {
+  auto primary = start();
+  primary.welcome();
+  primary.tell_and_wait("fail-often 60");
+  for (int i = 0; i < 51; ++i) primary.expect<FailureNote>();
+  primary.tell_and_wait("fail-in-handler");
+  primary.expect<FailureNote>();
+  const auto records = primary.records();
+  ASSERT_EQ(records.size(), 52u);
+  EXPECT_EQ(records[51].id, records[50].id);
+  EXPECT_EQ(records[51].revision, 2u);
+  EXPECT_EQ(records[51].count, 10u);
+}
+
+TEST_P(WorkerProcess, TellsWhetherItsQueriesMayBeSeen) {
+  EXPECT_FALSE(start().recorder().counters()->shows_query);
+  EXPECT_TRUE(start({"--show-query"}).recorder().counters()->shows_query);
 }
 
 TEST_P(WorkerProcess, AForkedChildIsNoWorker) {

@@ -1,6 +1,7 @@
 // A worker for tests: does what the lines that it reads from descriptor 20 tell it, and prints what happens
 // to it. It uses the public API alone. `--fd`: no control thread; `--drained`: ends by way of on_drained and
 // finish(); `--drain`: drains after errors without reforkd, too.
+// `--show-query`: the option of that name.
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -82,8 +83,23 @@ struct Subject {
     for (int i = 0; i < count; ++i) {
       Failure failure = boom("poison " + std::to_string(i));
       worker.fail(failure, refork::Then::serve);
+      last = failure;
     }
     say("failed often");
+  }
+
+  // Four threads, each with failures of two kinds in turn.
+  void burst(int rounds) {
+    std::vector<std::thread> all;
+    for (int t = 0; t < 4; ++t)
+      all.emplace_back([this, rounds] {
+        for (int i = 0; i < 2 * rounds; ++i) {
+          Failure failure = boom("poison");
+          failure.type = i % 2 == 0 ? "left" : "right";
+          worker.fail(failure, refork::Then::serve);
+        }
+      });
+    for (auto& thread : all) thread.join();
   }
 
   // Several threads fail, begin and end requests at once.
@@ -148,6 +164,8 @@ struct Subject {
       fail_in_handler();
     else if (verb == "fail-often")
       fail_often(std::stoi(rest));
+    else if (verb == "burst")
+      burst(std::stoi(rest));
     else if (verb == "storm")
       storm(4, std::stoi(rest));
     else if (verb == "drain")
@@ -205,6 +223,7 @@ bool has(int argc, char** argv, const char* option) {
 int run(int argc, char** argv) {
   Worker::Options options;
   options.drive = has(argc, argv, "--fd") ? Worker::Drive::fd : Worker::Drive::thread;
+  options.show_query = has(argc, argv, "--show-query");
   if (has(argc, argv, "--drain")) options.standalone = Worker::Standalone::drain;
   Worker worker(options);
   for (const auto& listener : worker.listeners())

@@ -108,6 +108,9 @@ class REFORK_API Worker {
     int exit_requested = 0;
     int exit_error = 1;
     int exit_deadline = 3;
+    // The queries in the labels of requests ("GET /search?q=7") are meant for the operator's eyes. Otherwise
+    // they are hidden wherever a label is recorded. The service's own `redact` goes before this.
+    bool show_query = false;
   };
 
   // Throws std::logic_error for a second Worker, std::runtime_error if $REFORK_CHANNEL is set but is no

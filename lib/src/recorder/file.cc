@@ -31,7 +31,9 @@ base::Result<void> check(const Header& header) {
                     header.request_size == sizeof(Request) && header.record_count == record_count &&
                     header.record_size == sizeof(Record) && header.requests_offset == requests_offset &&
                     header.records_offset == records_offset && header.total_size == total_size;
-  if (!same) return base::Error{EPROTO, "its header describes another layout than version 1 has"};
+  if (!same)
+    return base::Error{EPROTO, "its header describes another layout than version " +
+                                   std::to_string(layout_version) + " has"};
   return {};
 }
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 // The flight recorder: a file of fixed size, on a tmpfs, that a worker maps and reforkd reads. What stands in
-// it outlives both. Version 1, native byte order:
+// it outlives both. Version 2, native byte order:
 //
 //   page 0                 Header
 //   requests_offset        Request[request_count]     the requests in flight
@@ -18,7 +18,7 @@
 namespace refork::recorder {
 
 inline constexpr char magic[8] = {'R', 'F', 'K', 'R', 'E', 'C', '0', '1'};
-inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint32_t layout_version = 2;
 inline constexpr std::size_t page_size = 4096;
 inline constexpr std::size_t label_size = 192;  // bytes, the terminating 0 included
 inline constexpr std::uint32_t request_count =
@@ -58,6 +58,7 @@ struct Header {
   std::atomic<std::uint64_t> record_sequence;  // the last one given to a record, from 1
   std::atomic<std::uint64_t> dropped_total;    // records that found no free slot
   Dropped dropped[dropped_count];
+  std::atomic<std::uint32_t> shows_query;  // 1: the application means the queries in its labels to be seen
 };
 static_assert(sizeof(Header) <= page_size);
 

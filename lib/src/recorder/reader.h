@@ -24,6 +24,7 @@ struct Counters {
   std::uint64_t dropped = 0;
   std::int32_t pid = 0;  // 0: librefork never attached
   bool draining = false;
+  bool shows_query = false;
 };
 
 struct StoredRecord {

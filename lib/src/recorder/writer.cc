@@ -205,8 +205,10 @@ void Writer::crossed() noexcept { header_->crossed.fetch_add(1, memory_order_rel
 
 void Writer::set_draining() noexcept { header_->draining.store(1, memory_order_release); }
 
-bool Writer::record(std::string_view json, std::uint64_t fingerprint) noexcept {
-  for (std::uint32_t i = 0; json.size() <= sizeof(Record::json) && i < record_count; ++i) {
+void Writer::set_shows_query() noexcept { header_->shows_query.store(1, memory_order_release); }
+
+bool Writer::try_record(std::string_view json, std::uint32_t spare) noexcept {
+  for (std::uint32_t i = 0; json.size() <= sizeof(Record::json) && i + spare < record_count; ++i) {
     Record& slot = record_slot(i);
     auto state = static_cast<std::uint32_t>(RecordState::free);
     if (!slot.state.compare_exchange_strong(state, static_cast<std::uint32_t>(RecordState::writing),
@@ -218,6 +220,11 @@ bool Writer::record(std::string_view json, std::uint64_t fingerprint) noexcept {
     slot.state.store(static_cast<std::uint32_t>(RecordState::ready), memory_order_release);
     return true;
   }
+  return false;
+}
+
+bool Writer::record(std::string_view json, std::uint64_t fingerprint) noexcept {
+  if (try_record(json)) return true;
   count_dropped(fingerprint);
   return false;
 }

@@ -32,9 +32,12 @@ class Writer {
   std::uint64_t in_flight() const noexcept;         // a scan of the table
   void crossed() noexcept;
   void set_draining() noexcept;
+  void set_shows_query() noexcept;
 
-  // Stores a record, 16,368 bytes at most, and returns true; or counts it under its fingerprint and returns
-  // false.
+  // Stores a record, 16,368 bytes at most, and returns true; false if it finds no place, the last `spare` of
+  // which are not for it.
+  bool try_record(std::string_view json, std::uint32_t spare = 0) noexcept;
+  // The same; one that finds no place is lost, and counted under its fingerprint.
   bool record(std::string_view json, std::uint64_t fingerprint) noexcept;
 
  private:

@@ -74,10 +74,12 @@ Worker::Impl::Impl(const Options& options)
       writer_(recorder_or_throw(environment_)),
       poller_(poller_or_throw()),
       link_(environment_.channel ? std::make_unique<worker::Link>(std::move(environment_.channel)) : nullptr),
-      failures_(writer_, link_ ? worker::FailureLog::To::recorder : worker::FailureLog::To::standard_error),
+      failures_(writer_, link_ ? worker::FailureLog::To::recorder : worker::FailureLog::To::standard_error,
+                options.show_query),
       errors_drain_(drains_after_errors(options, link_ != nullptr, !environment_.listeners.empty())),
       drain_deadline_(options.drain_deadline),
       lame_duck_(options.lame_duck) {
+  if (options.show_query) writer_.set_shows_query();
   worker::process.draining.store(false);
   worker::process.terminate.store(false);
   worker::process.writer.store(&writer_);

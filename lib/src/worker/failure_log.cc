@@ -48,17 +48,30 @@ void FailureLog::warm_up() const noexcept {
   }
 }
 
-bool FailureLog::counted(proto::FailureRecord& record) {
+bool FailureLog::counted(proto::FailureRecord& record, Aggregator::Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   if (record.revision > 1) return aggregator_.amend(record);
-  return !aggregator_.admit(sameness(record), record, Aggregator::Clock::now());
+  return !aggregator_.admit(sameness(record), record, now);
 }
 
-void FailureLog::put_down(const proto::FailureRecord& record) {
-  if (to_ == To::standard_error)
-    write_line(proto::encode(record));
-  else
-    writer_.record(proto::encode(record), from_hex(record.fingerprint));
+// False: the flight recorder is full.
+bool FailureLog::put_down(const proto::FailureRecord& record, std::uint32_t spare) {
+  if (to_ == To::recorder) return writer_.try_record(proto::encode(record), spare);
+  proto::FailureRecord shown = record;
+  redactor_.apply(shown);
+  write_line(proto::encode(shown));
+  return true;
+}
+
+// What finds no place is tried again with those that are counted, so that a burst of many kinds loses none.
+void FailureLog::put_down_or_keep(proto::FailureRecord& record, Aggregator::Clock::time_point now,
+                                  std::uint32_t spare) {
+  if (put_down(record, spare)) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (record.revision == 1 && aggregator_.postpone(sameness(record), record, now)) return;
+  }
+  writer_.record(proto::encode(record), from_hex(record.fingerprint));
 }
 
 std::optional<proto::FailureNote> FailureLog::put_down_minimal(Failure& failure, Then then) noexcept {
@@ -80,31 +93,42 @@ std::optional<proto::FailureNote> FailureLog::record(Failure& failure, Then then
                                                      std::uint64_t request) noexcept {
   try {
     auto record = complete(failure, then, request);
-    const bool only_counted = counted(record);
+    const auto now = Aggregator::Clock::now();
+    const bool only_counted = counted(record, now);
+    if (!only_counted) put_down_or_keep(record, now, places_for_counts);
     failure.id = record.id;
     if (only_counted) return std::nullopt;
-    put_down(record);
     return proto::FailureNote{record.id, then};
   } catch (...) {
     return put_down_minimal(failure, then);
   }
 }
 
-std::vector<proto::FailureNote> FailureLog::flush(Aggregator::Clock::time_point now) noexcept {
+template <class Take>
+std::vector<proto::FailureNote> FailureLog::put_down_all(Take take,
+                                                         Aggregator::Clock::time_point now) noexcept {
   std::vector<proto::FailureNote> notes;
   try {
     std::vector<proto::FailureRecord> records;
     {
       const std::lock_guard lock(mutex_);
-      records = aggregator_.flush(now);
+      records = take(aggregator_);
     }
-    for (const auto& record : records) {
-      put_down(record);
+    for (auto& record : records) {
+      put_down_or_keep(record, now, 0);
       notes.push_back({record.id, record.then});
     }
   } catch (...) {  // no memory: what was counted here is lost, what was recorded is not
   }
   return notes;
+}
+
+std::vector<proto::FailureNote> FailureLog::flush(Aggregator::Clock::time_point now) noexcept {
+  return put_down_all([now](Aggregator& aggregator) { return aggregator.flush(now); }, now);
+}
+
+std::vector<proto::FailureNote> FailureLog::close() noexcept {
+  return put_down_all([](Aggregator& aggregator) { return aggregator.close(); }, Aggregator::Clock::now());
 }
 
 std::optional<Aggregator::Clock::time_point> FailureLog::flush_due() const noexcept {

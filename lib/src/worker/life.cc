@@ -159,7 +159,7 @@ void Worker::Impl::call(std::unique_lock<std::mutex>& lock, Callback<Signature> 
 
 // What is still to be said before the process ends.
 void Worker::Impl::say_goodbye(bool deadline) noexcept {
-  for (auto& note : failures_.flush(Clock::time_point::max()))
+  for (auto& note : failures_.close())
     if (link_) link_->post(std::move(note));
   if (link_) link_->post(proto::Disconnect{deadline});
 }
