@@ -33,7 +33,7 @@ struct RunOptions {
     for (const auto& option : config::option_names()) {
       auto* added =
           run.add_option("--" + option.name, values[option.name], option.help)->type_name(option.value);
-      added->expected(1)->allow_extra_args(false);
+      added->expected(1)->allow_extra_args(false)->default_str(option.fallback);
       if (option.repeats)
         added->take_all();
       else

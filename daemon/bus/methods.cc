@@ -142,12 +142,13 @@ int read_filter(sd_bus_message* message, core::FailureFilter& filter, sd_bus_err
   return sd_bus_message_exit_container(message);
 }
 
+template <auto operation>
 int list_failures(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
   return with_right(Action::read_failures, userdata, error, [&](Connection& connection) {
     core::FailureFilter filter;
     if (const int r = read_filter(message, filter, error); r < 0) return r;
     return answer_later<std::vector<std::string>>(connection, message, true, [&](auto reply) {
-      connection.host().operations().failures(filter, std::move(reply));
+      (connection.host().operations().*operation)(filter, std::move(reply));
     });
   });
 }
@@ -202,7 +203,9 @@ const sd_bus_vtable manager_rows[] = {
     SD_BUS_METHOD_WITH_ARGS("Send", SD_BUS_ARGS("s", target, "s", json), SD_BUS_NO_RESULT,
                             (send<Target::argument>), anybody),
     SD_BUS_METHOD_WITH_ARGS("ListFailures", SD_BUS_ARGS("a{sv}", filter), SD_BUS_RESULT("as", records),
-                            list_failures, anybody),
+                            list_failures<&Operations::failures>, anybody),
+    SD_BUS_METHOD_WITH_ARGS("TopFailures", SD_BUS_ARGS("a{sv}", filter), SD_BUS_RESULT("as", groups),
+                            list_failures<&Operations::top_failures>, anybody),
     SD_BUS_METHOD_WITH_ARGS("GetFailure", SD_BUS_ARGS("s", id), SD_BUS_RESULT("s", record), get_failure,
                             anybody),
     SD_BUS_METHOD_WITH_ARGS("ClearFailures", SD_BUS_ARGS("s", service), SD_BUS_RESULT("t", removed),

@@ -56,7 +56,7 @@ class Server final : public Bus, private Host {
   void admit(UniqueFd fd);
   bool has_room_for(const Peer& peer) const;
   void publish();
-  // Calls emit(bus) for each peer that may hear it; what a leaving peer answers is of no interest.
+  // Calls emit(connection) for each peer that may hear it; what a leaving peer answers is of no interest.
   template <class Emit>
   void tell(Action needed, Emit&& emit);
 
@@ -162,35 +162,36 @@ template <class Emit>
 void Server::tell(Action needed, Emit&& emit) {
   for (const auto& connection : connections_) {
     if (!connection->ready() || !connection->may(needed)) continue;
-    emit(connection->bus());
+    emit(*connection);
     connection->drop_if_slow();
   }
 }
 
 void Server::event(const core::Event& event) {
   const std::string type = wire_line(event.type), service = wire_line(event.service),
-                    text = wire_line(event.text);
+                    text = wire_line(event.text),
+                    whole = event.detail.empty() ? text : wire_line(event.text + ": " + event.detail);
   const std::int32_t slot = event.slot ? static_cast<std::int32_t>(*event.slot) : -1;
-  tell(Action::read_status, [&](sd_bus* bus) {
-    sd_bus_emit_signal(bus, manager_path, manager_interface, "Event", "ttssitis", event.sequence,
+  tell(Action::read_status, [&](const Connection& to) {
+    sd_bus_emit_signal(to.bus(), manager_path, manager_interface, "Event", "ttssitis", event.sequence,
                        event.time_ms, type.c_str(), service.c_str(), slot, event.worker, event.pid,
-                       text.c_str());
+                       (to.may(Action::read_failures) ? whole : text).c_str());
   });
 }
 
 void Server::failure_recorded(const core::FailureRow& row) {
   const std::string id = wire_line(row.id), service = wire_line(row.service), kind = wire_line(row.kind),
                     fingerprint = wire_line(row.fingerprint);
-  tell(Action::read_status, [&](sd_bus* bus) {
-    sd_bus_emit_signal(bus, manager_path, manager_interface, "FailureRecorded", "ssuss", id.c_str(),
+  tell(Action::read_status, [&](const Connection& to) {
+    sd_bus_emit_signal(to.bus(), manager_path, manager_interface, "FailureRecorded", "ssuss", id.c_str(),
                        service.c_str(), row.slot, kind.c_str(), fingerprint.c_str());
   });
 }
 
 void Server::message(std::uint64_t worker, std::string_view json) {
   const std::string text = wire_text(json);
-  tell(Action::read_messages, [&](sd_bus* bus) {
-    sd_bus_emit_signal(bus, manager_path, manager_interface, "Message", "ts", worker, text.c_str());
+  tell(Action::read_messages, [&](const Connection& to) {
+    sd_bus_emit_signal(to.bus(), manager_path, manager_interface, "Message", "ts", worker, text.c_str());
   });
 }
 
@@ -203,7 +204,8 @@ void Server::publish() {
   if (connections_.empty()) return;
   const auto before = std::exchange(published_, snapshot());
   const auto changes = difference(*before, *published_);
-  tell(Action::read_status, [&](sd_bus* bus) {
+  tell(Action::read_status, [&](const Connection& to) {
+    sd_bus* const bus = to.bus();
     for (const auto& object : changes.removed)
       sd_bus_emit_interfaces_removed(bus, object.path.c_str(), object.interface, nullptr);
     for (const auto& object : changes.added)

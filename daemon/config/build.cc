@@ -106,6 +106,10 @@ class Builder {
     read_key(from, "drain_deadline", to.drain_deadline);
     read_key(from, "lame_duck", to.lame_duck);
     read_key(from, "log", to.log);
+    if (const Value* names = from.find("redact")) {
+      read(*names, to.redact.emplace());
+      std::erase(*to.redact, "");  // what an option without a value says
+    }
     if (const Value* environment = from.find("environment"))
       for (const Value::Member& variable : environment->members)
         read(variable.value, to.environment[variable.key]);

@@ -45,6 +45,7 @@ struct OptionHelp {
   std::string alias;  // "start_timeout", the key's own spelling; empty if that is the name
   std::string value;  // "MIN,MAX"
   std::string help;
+  std::string fallback;  // what holds without it, as one would write it; empty: nothing, or the help says
   bool repeats = false;
 };
 std::vector<OptionHelp> option_names();

@@ -78,6 +78,15 @@ std::string value_words(const Target& target) {
   return text_of(*target.schema, "type") == "boolean" ? "true|false" : "N";
 }
 
+std::string default_words(const Value& schema) {
+  const Value* value = keyword(schema, "default");
+  if (!value) return "";
+  if (value->kind != Kind::array) return value->text;
+  std::string out;
+  for (const Value& item : value->items) out += (out.empty() ? "" : ",") + item.text;
+  return out;
+}
+
 Value string_value(std::string_view text, Position at) {
   Value value;
   value.kind = Kind::string;
@@ -245,7 +254,7 @@ std::vector<OptionHelp> option_names() {
     const bool repeats = target.shape == Shape::list || target.shape == Shape::map;
     const std::string alias = target.spelling == target.name ? "" : target.spelling;
     const std::string help(text_of(*target.schema, "description"));
-    out.push_back({target.name, alias, value_words(target), help, repeats});
+    out.push_back({target.name, alias, value_words(target), help, default_words(*target.schema), repeats});
   }
   return out;
 }

@@ -38,6 +38,9 @@ class Operations {
 
   virtual void failures(const FailureFilter& filter,
                         Reply<std::vector<std::string>> reply) = 0;  // JSON objects
+  // Failures with the same fingerprint together, the most frequent first: JSON objects. `filter.limit` groups
+  // at most.
+  virtual void top_failures(const FailureFilter& filter, Reply<std::vector<std::string>> reply) = 0;
   virtual void failure(std::string_view id,
                        Reply<std::string> reply) = 0;  // an id, or an unambiguous beginning of one
   virtual void clear_failures(std::string_view service, Reply<std::uint64_t> reply) = 0;  // empty: all

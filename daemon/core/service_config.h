@@ -57,6 +57,9 @@ struct ServiceConfig {
     bool operator==(const Reload&) const = default;
   } reload;
   std::string log = "inherit";  // inherit | file:PATH | null
+  // What is hidden in records, as proto::Redactor takes it. Nothing: the usual, and the application may show
+  // its queries.
+  std::optional<std::vector<std::string>> redact;
 };
 
 struct StoreConfig {

@@ -40,7 +40,7 @@ struct ServiceStatus {
   std::string name;
   ServiceState state = ServiceState::starting;
   std::uint32_t generation = 1;
-  std::uint32_t wanted = 0;    // workers wanted
+  std::uint32_t wanted = 0;    // workers it has when it is not stopped
   std::uint64_t failures = 0;  // recorded since reforkd started
   std::uint64_t restarts = 0;  // replacements started since reforkd started
   std::vector<std::string> listen;
@@ -77,6 +77,7 @@ struct Event {
   std::uint64_t worker = 0;  // 0: none
   std::int32_t pid = 0;
   std::string text;  // one line for a person, without the fields above; no request data
+  std::string detail = {};  // what follows it for those who may read failures
 };
 
 }  // namespace refork::core

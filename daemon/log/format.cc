@@ -27,7 +27,8 @@ std::string event_text(const core::Event& event) {
   if (event.slot) who += "/" + std::to_string(*event.slot);
   if (event.worker != 0) who += (who.empty() ? "worker " : " worker ") + std::to_string(event.worker);
   if (event.pid != 0) who += (who.empty() ? "(pid " : " (pid ") + std::to_string(event.pid) + ")";
-  return who.empty() ? event.text : who + ": " + event.text;
+  const std::string text = event.detail.empty() ? event.text : event.text + ": " + event.detail;
+  return who.empty() ? text : who + ": " + text;
 }
 
 std::string line(std::string_view text) {

@@ -216,6 +216,12 @@ base::Result<std::vector<std::string>> Engine::list(const core::FailureFilter& f
   return base::Error{to_errno(tables_.connection().failed()->code), words("read")};
 }
 
+base::Result<std::vector<std::string>> Engine::top(const core::FailureFilter& filter) {
+  std::vector<std::string> groups;
+  if (attempt([&] { return groups.clear(), tables_.top(filter, groups); })) return groups;
+  return base::Error{to_errno(tables_.connection().failed()->code), words("read")};
+}
+
 base::Result<std::string> Engine::show(const std::string& id_prefix) {
   if (id_prefix.empty())
     return base::Error{EINVAL, "an empty id names no failure; expected an id or its beginning"};

@@ -45,6 +45,7 @@ class Engine {
   bool degraded() const { return status_.state != "ok"; }
 
   base::Result<std::vector<std::string>> list(const core::FailureFilter& filter);
+  base::Result<std::vector<std::string>> top(const core::FailureFilter& filter);
   base::Result<std::string> show(const std::string& id_prefix);
   base::Result<std::uint64_t> clear(const std::string& service);
 

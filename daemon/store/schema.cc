@@ -27,7 +27,13 @@ constexpr auto version_1 = std::to_array<const char*>({
     "CREATE TABLE @.meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
 });
 
-constexpr auto all = std::to_array<Migration>({version_1});
+// Everything that counting identical failures looks at, so that it never reads their records.
+constexpr auto version_2 = std::to_array<const char*>({
+    "CREATE INDEX @.failures_by_fingerprint ON failures"
+    " (fingerprint, service, kind, time_ms, count, id, revision)",
+});
+
+constexpr auto all = std::to_array<Migration>({version_1, version_2});
 
 std::string in_schema(std::string sql, const std::string& schema) {
   for (std::size_t at = 0; (at = sql.find('@', at)) != std::string::npos; at += schema.size())

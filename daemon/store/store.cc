@@ -35,6 +35,9 @@ class QueuedStore : public Store {
   void list(core::FailureFilter filter, Reply<std::vector<std::string>> reply) override {
     ask(std::move(reply), [filter = std::move(filter)](Engine& engine) { return engine.list(filter); });
   }
+  void top(core::FailureFilter filter, Reply<std::vector<std::string>> reply) override {
+    ask(std::move(reply), [filter = std::move(filter)](Engine& engine) { return engine.top(filter); });
+  }
   void show(std::string id_prefix, Reply<std::string> reply) override {
     ask(std::move(reply), [id = std::move(id_prefix)](Engine& engine) { return engine.show(id); });
   }

@@ -44,6 +44,9 @@ class Store {
   // memory included. Errors: ENOENT, EINVAL, EBUSY (more questions wait than the queue holds), ESHUTDOWN
   // (closed), EIO, ….
   virtual void list(core::FailureFilter filter, Reply<std::vector<std::string>> reply) = 0;
+  // The same failures by their fingerprint, the most frequent first, then those seen last: JSON objects with
+  // the members of `reforkctl failures top --json`. The same limits and errors as for list().
+  virtual void top(core::FailureFilter filter, Reply<std::vector<std::string>> reply) = 0;
   virtual void show(std::string id_prefix, Reply<std::string> reply) = 0;  // ENOENT, EINVAL if ambiguous
   virtual void clear(std::string service, Reply<std::uint64_t> reply) = 0;
 

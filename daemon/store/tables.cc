@@ -51,12 +51,12 @@ constexpr const char* composed = R"sql(
       CASE WHEN json_valid(record) THEN CASE json_type(record) WHEN 'object' THEN record ELSE '{}' END
       ELSE '{}' END,
       '$.drain', json(CASE WHEN json_valid(drain) THEN drain END),
-      '$.exit', json(CASE WHEN json_valid(exit) THEN exit END)),
+      '$.exit', json(CASE WHEN json_valid(exit) THEN exit END), '$.count', count),
     '$.id', id, '$.time', strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch'), '$.time_ms', time_ms,
     '$.service', service, '$.slot', slot, '$.worker', worker, '$.pid', NULL, '$.kind', kind, '$.type', NULL,
     '$.message', NULL, '$.causes', NULL, '$.domain', NULL, '$.domains', NULL, '$.thrown', NULL,
     '$.emitter', NULL, '$.bound', NULL, '$.rethrown', NULL, '$.request', NULL, '$.context', NULL,
-    '$.stack', NULL, '$.threads', NULL, '$.fault', NULL, '$.fingerprint', fingerprint, '$.count', count,
+    '$.stack', NULL, '$.threads', NULL, '$.fault', NULL, '$.fingerprint', fingerprint,
     '$.in_flight_at_failure', NULL, '$.output_tail', NULL)
   FROM (
     SELECT n.*, coalesce(d.drain, w.drain) AS drain, coalesce(d.exit, w.exit) AS exit
@@ -64,15 +64,73 @@ constexpr const char* composed = R"sql(
   ORDER BY time_ms DESC, id DESC
 )sql";
 
+// What is the same failure, counted. Only the index is read for it (all of a group's members are in it); the
+// record of the newest of each group comes afterwards, and only for the groups that are shown. `newest` is
+// the time in a fixed number of digits, then the id: the greatest is the latest. A worker may claim any
+// count: no sum may overflow.
+constexpr const char* most_frequent = R"sql(
+  WITH grouped AS (
+    SELECT fingerprint, sum(min(max(count, 1), 1000000000)) AS count, count(*) AS records,
+      min(time_ms) AS first_ms, max(time_ms) AS last_ms, json_group_array(DISTINCT service) AS services,
+      substr(max(printf('%020d', time_ms) || id), 21) AS newest
+    FROM (
+      SELECT id, time_ms, service, fingerprint, count FROM main.failures f
+      WHERE (?1 = '' OR service = ?1) AND (?2 = '' OR kind = ?2) AND time_ms >= ?3
+        AND NOT EXISTS (SELECT 1 FROM disk.failures o WHERE o.id = f.id AND o.revision >= f.revision)
+      UNION ALL
+      SELECT id, time_ms, service, fingerprint, count FROM disk.failures f
+      WHERE (?1 = '' OR service = ?1) AND (?2 = '' OR kind = ?2) AND time_ms >= ?3
+        AND NOT EXISTS (SELECT 1 FROM main.failures o WHERE o.id = f.id AND o.revision > f.revision))
+    GROUP BY fingerprint ORDER BY count DESC, last_ms DESC, fingerprint LIMIT ?4),
+  shown AS (
+    SELECT g.*, (
+      SELECT CASE WHEN json_valid(record) THEN record ELSE '{}' END FROM (
+        SELECT revision, record FROM main.failures WHERE id = g.newest UNION ALL
+        SELECT revision, record FROM disk.failures WHERE id = g.newest)
+      ORDER BY revision DESC LIMIT 1) AS record
+    FROM grouped g)
+  SELECT json_object(
+    'fingerprint', fingerprint, 'count', count, 'records', records,
+    'first', strftime('%Y-%m-%dT%H:%M:%fZ', first_ms / 1000.0, 'unixepoch'), 'first_ms', first_ms,
+    'last', strftime('%Y-%m-%dT%H:%M:%fZ', last_ms / 1000.0, 'unixepoch'), 'last_ms', last_ms,
+    'services', json((SELECT json_group_array(value) FROM (
+      SELECT value FROM json_each(services) ORDER BY value))),
+    'kind', json_extract(record, '$.kind'), 'type', json_extract(record, '$.type'),
+    'message', json_extract(record, '$.message'),
+    'where', json((
+      SELECT value FROM json_each(record, '$.stack') WHERE type = 'object'
+      ORDER BY coalesce(json_extract(value, '$.in_app'), 0) DESC, key LIMIT 1)),
+    'id', newest)
+  FROM shown ORDER BY count DESC, last_ms DESC, fingerprint
+)sql";
+
+// An amendment never stands for fewer failures than what it amends.
 constexpr const char* amend = R"sql(
   ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, time_ms = excluded.time_ms, service = excluded.service, slot = excluded.slot,
-    worker = excluded.worker, kind = excluded.kind, fingerprint = excluded.fingerprint, count = excluded.count,
-    record = excluded.record
+    worker = excluded.worker, kind = excluded.kind, fingerprint = excluded.fingerprint,
+    count = max(count, excluded.count), record = excluded.record
   WHERE excluded.revision > revision AND excluded.service = service AND excluded.worker = worker
 )sql";
 
 constexpr std::uint64_t ms_per_hour = 3'600'000;
+
+// The first column of each row, up to the limit of an answer.
+template <class... Args>
+bool read_texts(Connection& connection, const std::string& sql, std::vector<std::string>& texts,
+                const Args&... args) {
+  std::size_t bytes = 0;
+  return connection.each(
+      sql,
+      [&](const Row& row) {
+        std::string text = row.text(0);
+        bytes += text.size();
+        if (bytes > Tables::max_list_bytes) return false;
+        texts.push_back(std::move(text));
+        return true;
+      },
+      args...);
+}
 
 }  // namespace
 
@@ -192,17 +250,13 @@ bool Tables::last_worker_id(std::uint64_t& id) {
 }
 
 bool Tables::list(const core::FailureFilter& filter, std::vector<std::string>& records) {
-  std::size_t bytes = 0;
-  return connection_.each(
-      std::string(newest_of_both) + composed,
-      [&](const Row& row) {
-        std::string json = row.text(0);
-        bytes += json.size();
-        if (bytes > max_list_bytes) return false;
-        records.push_back(std::move(json));
-        return true;
-      },
-      filter.service, filter.kind, filter.since_ms.value_or(0), std::uint64_t{filter.limit}, "");
+  return read_texts(connection_, std::string(newest_of_both) + composed, records, filter.service, filter.kind,
+                    filter.since_ms.value_or(0), std::uint64_t{filter.limit}, "");
+}
+
+bool Tables::top(const core::FailureFilter& filter, std::vector<std::string>& groups) {
+  return read_texts(connection_, most_frequent, groups, filter.service, filter.kind,
+                    filter.since_ms.value_or(0), std::uint64_t{filter.limit});
 }
 
 bool Tables::record(const std::string& id, std::string& json) {

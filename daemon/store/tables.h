@@ -44,6 +44,7 @@ class Tables {
   bool last_worker_id(std::uint64_t& id);
 
   bool list(const core::FailureFilter& filter, std::vector<std::string>& records);
+  bool top(const core::FailureFilter& filter, std::vector<std::string>& groups);
   bool record(const std::string& id, std::string& json);  // left empty: there is none
   // The ids that begin with `prefix`, or only the one equal to it; one more than max_candidates at most.
   bool matching(const std::string& prefix, std::vector<std::string>& ids);

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "base/fingerprint.h"
+#include "base/utf8.h"
 #include "log/log.h"
 
 namespace refork::supervisor {
@@ -27,6 +28,14 @@ std::string plain_fingerprint(Kind kind, const std::string& service, const std::
   for (const auto part : {base::to_name(kind), std::string_view(service), std::string_view(message)})
     fingerprint.add(part);
   return base::to_hex(fingerprint.value());
+}
+
+constexpr std::size_t max_summary = 200;  // bytes
+
+std::string summary_of(const proto::FailureRecord& record, const proto::Redactor& redactor) {
+  std::string text = record.type;
+  if (!record.message.empty()) text += (text.empty() ? "" : ": ") + redactor.text(record.message);
+  return base::utf8_clean(text, base::Controls::drop, max_summary);
 }
 
 proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder,
@@ -49,6 +58,12 @@ proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder
   return outcome;
 }
 
+// By the word of its application.
+bool shows_query(const RecorderFile& recorder) {
+  const auto counters = recorder.reader().counters();
+  return counters && counters->shows_query;
+}
+
 // Whose it is, by reforkd's own knowledge; and when, by the worker's clock or its fancy.
 void identify(proto::FailureRecord& record, const Subject& subject) {
   record.service = subject.service;
@@ -68,6 +83,15 @@ std::uint64_t unix_ms() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
+void Failures::redact(const std::string& service, const std::vector<std::string>& names) {
+  redactors_.insert_or_assign(service, proto::Redactor(names));
+}
+
+const proto::Redactor& Failures::redactor(const std::string& service, bool shows_query) const {
+  if (const auto own = redactors_.find(service); own != redactors_.end()) return own->second;
+  return shows_query ? showing_query_ : usual_;
+}
+
 void Failures::add(const proto::FailureRecord& record, std::function<void()> stored) {
   core::FailureRow row;
   row.id = record.id;
@@ -80,7 +104,7 @@ void Failures::add(const proto::FailureRecord& record, std::function<void()> sto
   row.fingerprint = record.fingerprint;
   row.count = record.count;
   row.record = proto::encode(record, proto::max_record_text);
-  if (is_fresh(record)) announce_(row);
+  if (is_fresh(record)) announce_(row, summary_of(record, redactor(record.service, false)));
   store_.add(std::move(row), std::move(stored));
 }
 
@@ -113,6 +137,7 @@ void Failures::store_waiting() {
 
 Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
   Collected collected;
+  const auto& hides = redactor(subject.service, shows_query(*recorder));
   for (auto& found : recorder->take()) {
     auto record = proto::decode_record(found.json);
     const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
@@ -125,6 +150,7 @@ Collected Failures::collect(const Subject& subject, const std::shared_ptr<Record
       continue;
     }
     identify(*record, subject);
+    hides.apply(*record);
     if (is_fresh(*record)) ++collected.fresh;
     collected.terminated |= record->kind == Kind::terminate;
     if (record->stack.empty())
@@ -152,7 +178,8 @@ void Failures::report(const Subject& subject, Kind kind, const std::string& mess
 void Failures::end(const Subject& subject, const core::Ended& ended,
                    const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
   core::EndRow row;
-  const proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
+  proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
+  redactor(subject.service, shows_query(*recorder)).apply(outcome);
   row.worker = subject.worker;
   row.time_ms = unix_ms();
   row.service = subject.service;

@@ -11,6 +11,7 @@
 #include "core/operations.h"
 #include "core/records.h"
 #include "proto/record.h"
+#include "proto/redact.h"
 #include "store/store.h"
 #include "supervisor/recorder_file.h"
 #include "supervisor/symbols.h"
@@ -36,12 +37,17 @@ struct Collected {
 
 // Brings failures and ends to the store, and tells the doors of each new one. A record with a stack waits for
 // the names of its frames, as long as `symbols` takes. What is in a flight recorder is freed there only once
-// it is stored.
+// it is stored; what is to be hidden is hidden before anybody is told.
 class Failures {
  public:
-  using Announce = std::function<void(const core::FailureRow&)>;
+  // `summary`: type and message on one line, for those who may read failures.
+  using Announce = std::function<void(const core::FailureRow&, const std::string& summary)>;
   Failures(store::Store& store, Symbols& symbols, Announce announce)
       : store_(store), symbols_(symbols), announce_(std::move(announce)) {}
+
+  // What is hidden in the records of a service, whatever its application says. Without it: the usual names,
+  // and queries unless the application means them to be seen.
+  void redact(const std::string& service, const std::vector<std::string>& names);
 
   // Copies what the recorder holds and has not been copied yet.
   Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder);
@@ -67,12 +73,15 @@ class Failures {
   void add_end_of(core::WorkerId worker);
   void name_and_add(const Subject& subject, Waiting one);
   void add(const proto::FailureRecord& record, std::function<void()> stored);
+  const proto::Redactor& redactor(const std::string& service, bool shows_query) const;
   store::Store& store_;
   Symbols& symbols_;
   Announce announce_;
   std::uint64_t last_id_ = 0, last_waiting_ = 0;
-  std::map<std::uint64_t, Waiting> waiting_;  // for names
-  std::map<core::WorkerId, End> ends_;        // waiting for those
+  std::map<std::uint64_t, Waiting> waiting_;          // for names
+  std::map<core::WorkerId, End> ends_;                // waiting for those
+  std::map<std::string, proto::Redactor> redactors_;  // of the services that say what is hidden
+  const proto::Redactor usual_, showing_query_ = usual_.showing_query();
 };
 
 }  // namespace refork::supervisor

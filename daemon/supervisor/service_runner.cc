@@ -495,7 +495,7 @@ core::ServiceStatus ServiceRunner::status() const {
   status.name = service_.config().name;
   status.state = service_.state();
   status.generation = service_.generation();
-  status.wanted = service_.wanted() ? service_.config().workers : 0;
+  status.wanted = service_.config().workers;
   status.failures = failures_;
   status.restarts = service_.replacements();
   status.listen = listeners_.addresses();

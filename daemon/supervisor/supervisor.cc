@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/words.h"
 #include "log/log.h"
 #include "os/process.h"
 #include "refork/version.hpp"
@@ -43,13 +44,14 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       started_ms_(unix_ms()),
       symbolizer_(loop, {symbolizer_places(), {}, [this](const std::string& name) { return user_of(name); }}),
       failures_(store, symbolizer_,
-                [this](const core::FailureRow& row) {
+                [this](const core::FailureRow& row, const std::string& summary) {
                   core::Event event;
                   event.type = "failure";
                   event.service = row.service;
                   event.slot = row.slot;
                   event.worker = row.worker;
                   event.text = row.kind + " " + row.id;
+                  event.detail = summary;
                   announce(std::move(event));
                   if (publisher_) publisher_->failure_recorded(row);
                 }),
@@ -68,6 +70,8 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
               {}},
       orphans_(loop, failures_, setup_.recorder_directory),
       random_(std::random_device{}()) {
+  for (const auto& service : setup_.config.services)
+    if (service.redact) failures_.redact(service.name, *service.redact);
   last_worker_ = store_.last_worker_id();
   store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });
   store_.on_status_change() = [this] {
@@ -199,13 +203,13 @@ void Supervisor::close() {
 // ---- operations
 
 Result<ServiceRunner*> Supervisor::service(std::string_view name) {
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& runner : services_) {
     if (runner->service().config().name == name) return runner.get();
-    known += (known.empty() ? "" : ", ") + runner->service().config().name;
+    known.push_back(runner->service().config().name);
   }
-  return Error{ENOENT,
-               "no service \"" + std::string(name) + "\"; there is " + (known.empty() ? "none" : known)};
+  std::ranges::sort(known);
+  return Error{ENOENT, base::no_service(name, known)};
 }
 
 Result<Supervisor::Target> Supervisor::worker(std::string_view target) {
@@ -301,6 +305,10 @@ void Supervisor::send(std::string_view target, std::string_view json, Done done)
 
 void Supervisor::failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) {
   store_.list(filter, std::move(reply));
+}
+
+void Supervisor::top_failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) {
+  store_.top(filter, std::move(reply));
 }
 
 void Supervisor::failure(std::string_view id, Reply<std::string> reply) {

@@ -50,6 +50,7 @@ class Supervisor : public core::Operations {
   void kill(std::string_view target, Done done) override;
   void send(std::string_view target, std::string_view json, Done done) override;
   void failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) override;
+  void top_failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) override;
   void failure(std::string_view id, Reply<std::string> reply) override;
   void clear_failures(std::string_view service, Reply<std::uint64_t> reply) override;
 

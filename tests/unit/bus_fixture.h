@@ -32,7 +32,7 @@ class FakeOperations : public core::Operations {
   std::vector<Done> pending;  // of operations that do not answer at once
   bool at_once = true;
   base::Result<void> outcome;
-  std::vector<std::string> records;
+  std::vector<std::string> records, groups;
   core::FailureFilter filter;
   int status_reads = 0;
 
@@ -52,6 +52,10 @@ class FakeOperations : public core::Operations {
   void failures(const core::FailureFilter& asked, Reply<std::vector<std::string>> reply) override {
     filter = asked;
     reply(records);
+  }
+  void top_failures(const core::FailureFilter& asked, Reply<std::vector<std::string>> reply) override {
+    filter = asked;
+    reply(groups);
   }
   void failure(std::string_view id, Reply<std::string> reply) override {
     for (const auto& record : records)

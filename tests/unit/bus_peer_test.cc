@@ -170,6 +170,7 @@ class AccessTest : public BusTest {
   static int read_status(ctl::Client& client) { return code(client.status()); }
   static int read_failures(ctl::Client& client) { return code(client.failures({})); }
   static int read_failure(ctl::Client& client) { return code(client.failure("a")); }
+  static int read_top(ctl::Client& client) { return code(client.top_failures({})); }
   static int stop(ctl::Client& client) { return code(client.operate({"Stop", "web", 0, "", true})); }
   static int send(ctl::Client& client) { return code(client.operate({"Send", "web", 0, "1", true})); }
   static int scale(ctl::Client& client) { return code(client.operate({"Scale", "web", 1, "", true})); }
@@ -179,7 +180,7 @@ class AccessTest : public BusTest {
 TEST_F(AccessTest, AStrangerReadsTheStatusAndNothingElse) {
   operations_.records = {"a"};
   EXPECT_EQ(as(stranger, stranger, {}, read_status), 0);
-  for (auto* work : {read_failures, read_failure, stop, send, scale, clear})
+  for (auto* work : {read_failures, read_failure, read_top, stop, send, scale, clear})
     EXPECT_EQ(as(stranger, stranger, {}, work), EACCES);
   EXPECT_THAT(operations_.calls, ElementsAre());
 }
@@ -193,21 +194,25 @@ TEST_F(AccessTest, AMemberOfTheGroupOperatesAndReadsFailures) {
 }
 
 TEST_F(AccessTest, AStrangerHearsEventsButNoMessages) {
-  std::size_t turns = 0;
+  std::uint64_t turns = 0;
   const pid_t child = ::fork();
   if (child == 0) {
     ::alarm(20);
     if (::setgroups(0, nullptr) < 0 || ::setgid(stranger) < 0 || ::setuid(stranger) < 0) ::_exit(98);
     auto client = ctl::Client::connect(path_);
     int events = 0;
-    (void)client->follow([&](const ctl::Event&) { return ++events < 3; },
-                         [](std::uint64_t, std::string_view) -> bool { ::_exit(5); });
+    (void)client->follow(
+        [&](const ctl::Event& event) {
+          if (event.text != "exception 01ab") ::_exit(6);
+          return ++events < 3;
+        },
+        [](std::uint64_t, std::string_view) -> bool { ::_exit(5); });
     ::_exit(events == 3 ? 0 : 1);
   }
   int status = 0;
   ASSERT_TRUE(turn_until([&] {
     bus_->message(17, "{\"secret\":1}");
-    bus_->event({++turns, 0, "hello", "", {}, 0, 0, ""});
+    bus_->event({++turns, 0, "failure", "", {}, 0, 0, "exception 01ab", "std::runtime_error: a secret"});
     return ::waitpid(child, &status, WNOHANG) == child;
   }));
   EXPECT_TRUE(WIFEXITED(status));

@@ -206,18 +206,22 @@ class FollowTest : public BusTest {
 };
 
 TEST_F(FollowTest, EventsAndMessagesReachWhoListens) {
-  auto heard = follow(3);
+  auto heard = follow(4);
   ASSERT_TRUE(greet());
   core::Event event{1, 1000, "worker-ready", "web", 3, 17, 4711, "after 12 ms"};
   bus_->event(event);
   event.slot.reset();
   event.text = "broken \xff text";
   bus_->event(event);
+  event.text = "exception 01ab";
+  event.detail = "int: 7";
+  bus_->event(event);
   bus_->message(17, "{\"n\":1}");
   ASSERT_TRUE(
       turn_until([&] { return heard.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }));
-  EXPECT_THAT(heard.get(), ElementsAre("worker-ready web 3 after 12 ms",
-                                       "worker-ready web -1 broken \uFFFD text", "message 17 {\"n\":1}"));
+  EXPECT_THAT(heard.get(),
+              ElementsAre("worker-ready web 3 after 12 ms", "worker-ready web -1 broken \uFFFD text",
+                          "worker-ready web -1 exception 01ab: int: 7", "message 17 {\"n\":1}"));
 }
 
 TEST_F(BusTest, ASecondReforkdOnTheSameSocketIsToldSo) {

@@ -6,7 +6,7 @@ refork_test(config_test
     config_options_test.cc
     config_parse_test.cc
     config_schema_test.cc
-  LINK reforkd_config)
+  LINK reforkd_config refork_base)
 target_compile_definitions(config_test PRIVATE REFORK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
 find_program(MANDOC mandoc)

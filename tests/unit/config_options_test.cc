@@ -152,7 +152,29 @@ TEST(ConfigOptions, EveryKeyOfAServiceIsAnOption) {
                           "limits* NAME=N|unlimited", "start-timeout DURATION", "drain-deadline DURATION",
                           "lame-duck DURATION", "restart-policy always|never", "restart-backoff MIN,MAX",
                           "restart-budget N,DURATION", "restart-give-up never|N", "reload-probation DURATION",
-                          "log inherit|null|file:/PATH"));
+                          "log inherit|null|file:/PATH", "redact* NAME"));
+}
+
+TEST(ConfigOptions, SayWhatHoldsWithoutThem) {
+  std::vector<std::string> said;
+  for (const OptionHelp& option : option_names())
+    if (!option.fallback.empty()) said.push_back(option.name + " " + option.fallback);
+  EXPECT_THAT(said, ElementsAre("workers 1", "floor 1", "ready library", "nonblocking true",
+                                "start-timeout 10s", "drain-deadline 30s", "lame-duck 1s",
+                                "restart-policy always", "restart-backoff 100ms,30s", "restart-give-up never",
+                                "reload-probation 2s", "log inherit"));
+}
+
+TEST(ConfigOptions, AnEmptyNameMeansThatNothingIsHidden) {
+  const auto redact = [](const std::vector<Option>& options) {
+    const Outcome outcome = from_options("web", options, {"server"});
+    EXPECT_THAT(texts(outcome), IsEmpty());
+    return outcome.config.services[0].redact;
+  };
+  EXPECT_EQ(redact({}), std::nullopt);
+  EXPECT_EQ(redact({{"redact", ""}}), std::vector<std::string>());
+  EXPECT_EQ(redact({{"redact", "query"}, {"redact", "order"}}), (std::vector<std::string>{"query", "order"}));
+  EXPECT_EQ(problems({{"redact", "a=b"}}).size(), 1U);
 }
 
 }  // namespace

@@ -122,7 +122,7 @@ TEST(ConfigParse, AnUnknownKeyIsNamedWithTheNearestKnownOne) {
 }
 
 TEST(ConfigParse, KeysThatDoNothingYetAreUnknown) {
-  for (const char* key : {"standby", "share", "watchdog", "request_timeout", "recycle", "orphans", "redact"})
+  for (const char* key : {"standby", "share", "watchdog", "request_timeout", "recycle", "orphans"})
     EXPECT_EQ(service_problems("\"" + std::string(key) + "\": null").size(), 1U) << key;
   EXPECT_EQ(service_problems("\"reload\": {\"surge\": 1}").size(), 1U);
 }

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "config/config.h"
+#include "proto/redact.h"
 
 namespace refork::config {
 namespace {
@@ -83,6 +84,7 @@ TEST(ConfigSchema, ItsDefaultsAreTheProgramsOwn) {
   EXPECT_EQ(given.restart, own.restart);
   EXPECT_EQ(given.reload, own.reload);
   EXPECT_EQ(given.log, own.log);
+  EXPECT_EQ(given.redact, own.redact);
   EXPECT_EQ(outcome.config.store.max_failures, core::StoreConfig().max_failures);
   EXPECT_EQ(outcome.config.store.max_age, core::StoreConfig().max_age);
 }
@@ -167,6 +169,18 @@ Keys manual_keys() {
 
 TEST(ConfigSchema, TheManualDescribesItsKeysAndDefaultsAndNoOthers) {
   EXPECT_EQ(manual_keys(), schema_keys());
+}
+
+TEST(ConfigSchema, WhatIsHiddenWithoutAWordIsNamedInTheHelpAndTheManual) {
+  std::ifstream file(std::string(REFORK_SOURCE_DIR) + "/man/refork.json.5");
+  std::string page{std::istreambuf_iterator<char>(file), {}};
+  std::replace(page.begin(), page.end(), '\n', ' ');
+  std::string names;
+  for (const auto name : proto::Redactor::default_names())
+    names += (names.empty() ? "" : name == "query" ? ", and " : ", ") + std::string(name);
+  const Value* described = keyword(service_schema(), "properties")->find("redact");
+  EXPECT_THAT(text_of(*described, "description"), testing::HasSubstr(names));
+  EXPECT_THAT(page, testing::HasSubstr(names));
 }
 
 }  // namespace

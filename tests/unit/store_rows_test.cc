@@ -110,6 +110,95 @@ TEST_F(StoreRows, AListIsNewestFirstAndFilteredByServiceKindTimeAndLimit) {
   EXPECT_THAT(loop_->ids({"none", "", {}, 50}), IsEmpty());
 }
 
+core::FailureRow same(const std::string& id, const std::string& fingerprint, std::uint64_t time_ms,
+                      std::uint64_t count = 1, const std::string& service = "web") {
+  core::FailureRow row = failure(id, 1, time_ms);
+  row.fingerprint = fingerprint;
+  row.count = count;
+  row.service = service;
+  const Json stack = {{{"function", "raise"}, {"in_app", false}},
+                      {{"function", "of_" + id}, {"in_app", true}}};
+  row.record =
+      Json{{"id", id}, {"kind", "exception"}, {"type", "int"}, {"message", id}, {"stack", stack}}.dump();
+  return row;
+}
+
+TEST_F(StoreRows, TheSameFailuresAreOneGroupTheMostFrequentFirst) {
+  const std::uint64_t now = failure("").time_ms;
+  ASSERT_TRUE(loop_->add(same("a2", "aa", now - 1000, 7)));
+  ASSERT_TRUE(loop_->add(same("a1", "aa", now - 3000, 2, "api")));
+  ASSERT_TRUE(loop_->add(same("a0", "aa", now - 4000)));
+  ASSERT_TRUE(loop_->add(same("b1", "bb", now, 11)));
+  ASSERT_TRUE(loop_->add(same("c1", "cc", now - 500, 10)));
+  const auto groups = loop_->top();
+  ASSERT_EQ(groups.size(), 3u);
+  EXPECT_EQ(groups[0].at("fingerprint"), "bb");
+  EXPECT_EQ(groups[1].at("fingerprint"), "cc") << "as many, but later";
+  const Json& group = groups[2];
+  EXPECT_EQ(group.at("count"), 10u);
+  EXPECT_EQ(group.at("records"), 3u);
+  EXPECT_EQ(group.at("first_ms"), now - 4000);
+  EXPECT_EQ(group.at("last_ms"), now - 1000);
+  EXPECT_EQ(group.at("first").get<std::string>().size(), std::string("2026-11-22T05:00:00.000Z").size());
+  EXPECT_EQ(group.at("services"), Json({"api", "web"}));
+  EXPECT_EQ(group.at("id"), "a2");
+  EXPECT_EQ(group.at("kind"), "exception");
+  EXPECT_EQ(group.at("type"), "int");
+  EXPECT_EQ(group.at("message"), "a2");
+  EXPECT_EQ(group.at("where").at("function"), "of_a2") << "the first frame of the application's own";
+}
+
+TEST_F(StoreRows, GroupsAreFilteredBeforeTheyAreCounted) {
+  const std::uint64_t now = failure("").time_ms;
+  ASSERT_TRUE(loop_->add(same("a1", "aa", now - 3000, 2, "api")));
+  ASSERT_TRUE(loop_->add(same("a2", "aa", now, 7)));
+  ASSERT_TRUE(loop_->add(same("b1", "bb", now, 1)));
+  EXPECT_EQ(loop_->top({"api", "", {}, 50}).at(0).at("count"), 2u);
+  EXPECT_EQ(loop_->top({"", "", now - 2000, 50}).at(0).at("count"), 7u);
+  EXPECT_EQ(loop_->top({"", "", {}, 1}).size(), 1u);
+  EXPECT_THAT(loop_->top({"", "boot", {}, 50}), IsEmpty());
+}
+
+TEST(StoreTables, AGroupCountsARowInBothPlacesOnce) {
+  const TempDir dir;
+  Tables tables;
+  ASSERT_EQ(tables.attach(dir.path() + "/refork.db"), Tables::Attach::ok);
+  const auto top = [&tables] {
+    std::vector<std::string> groups;
+    EXPECT_TRUE(tables.top({}, groups)) << tables.connection().failed()->words;
+    return groups.empty() ? Json() : Json::parse(groups.front());
+  };
+  core::FailureRow row = same("a1", "aa", 1000, 60);
+  ASSERT_TRUE(tables.keep(row) && tables.keep(same("a2", "aa", 999, 1)));
+  EXPECT_EQ(top().at("count"), 61u);
+  ASSERT_TRUE(tables.write_out(1));
+  EXPECT_EQ(top().at("count"), 61u);
+  row.record = R"({"id":"a1","type":"amended"})";
+  row.revision = 2;
+  ASSERT_TRUE(tables.keep(row));
+  EXPECT_EQ(top().at("count"), 61u);
+  EXPECT_EQ(top().at("type"), "amended");
+  EXPECT_EQ(top().at("where"), Json());
+  row.record = "no json";
+  row.revision = 3;
+  row.count = ~std::uint64_t{0};  // what a worker may claim
+  ASSERT_TRUE(tables.keep(row) && tables.keep(same("a3", "aa", 998, (~std::uint64_t{0}) >> 1)));
+  EXPECT_GE(top().at("count"), 61u);
+}
+
+TEST_F(StoreRows, AnAmendmentNeverStandsForFewerFailures) {
+  core::FailureRow row = same("a1", "aa", 1000, 60);
+  row.time_ms = failure("").time_ms;
+  ASSERT_TRUE(loop_->add(row));
+  row.revision = 2;
+  row.count = 1;
+  row.record = R"({"id":"a1","count":1,"type":"amended"})";
+  ASSERT_TRUE(loop_->add(row));
+  EXPECT_EQ(loop_->list().at(0).at("count"), 60u);
+  EXPECT_EQ(loop_->list().at(0).at("type"), "amended");
+  EXPECT_EQ(loop_->top().at(0).at("count"), 60u);
+}
+
 TEST(StoreTables, AListEndsBeforeItGrowsBeyondItsLimitOfBytes) {
   constexpr std::size_t half = Tables::max_list_bytes / 2;
   const auto big = [](const std::string& id, std::size_t bytes) {

@@ -95,6 +95,14 @@ TEST(StoreSchema, AFileWithoutTablesIsMigratedWhenTheStoreOpensIt) {
   EXPECT_EQ(*prepare_file(dir.database()), migrations().size());
 }
 
+TEST(StoreSchema, AReleasedFileGetsTheIndexByFingerprintAndKeepsItsRows) {
+  Connection connection;
+  ASSERT_EQ(migrate(connection, "main", migrations().first(1)), Migrated::yes);
+  ASSERT_TRUE(connection.run("INSERT INTO failures VALUES ('a',1,1,'web',0,1,'boot','00ff',1,'{}')"));
+  ASSERT_EQ(migrate(connection, "main", migrations()), Migrated::yes);
+  EXPECT_EQ(number(connection, "SELECT count(*) FROM failures INDEXED BY failures_by_fingerprint"), 1);
+}
+
 TEST(StoreSchema, AFileOfANewerVersionIsRefusedWithWordsAndNotTouched) {
   const TempDir dir;
   fs::create_directory(dir.state());

@@ -132,6 +132,15 @@ class Loop {
     for (const Json& record : list(std::move(filter))) ids.push_back(record.at("id"));
     return ids;
   }
+  std::vector<Json> top(core::FailureFilter filter = {}) {
+    auto result =
+        answer<std::vector<std::string>>([&](auto reply) { store_->top(filter, std::move(reply)); });
+    EXPECT_TRUE(result.ok()) << result.error().what;
+    std::vector<Json> groups;
+    if (result)
+      for (const auto& json : *result) groups.push_back(Json::parse(json));
+    return groups;
+  }
   base::Result<std::string> show(const std::string& prefix) {
     return answer<std::string>([&](auto reply) { store_->show(prefix, std::move(reply)); });
   }
