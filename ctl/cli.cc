@@ -51,7 +51,9 @@ void add_failures(CLI::App& app, Invocation& call) {
   sub->add_option("--kind", call.filter.kind, "Only of this kind: exception, error, signal, exit, boot ...");
   sub->add_option("--since", call.since,
                   "Only later ones: 10m, 2h, 3d (ago), \"2026-11-22 10:00\", @UNIXTIME");
-  sub->add_option("-n", call.filter.limit, "At most this many")->check(CLI::Range(1, 1000))->default_val(50);
+  sub->add_option("-n,--limit", call.filter.limit, "At most this many")
+      ->check(CLI::Range(1, 1000))
+      ->default_val(50);
   sub->require_subcommand(0, 1);
   sub->callback([&, sub] {
     if (sub->get_subcommands().empty()) call.command = Command::failures_list;
@@ -62,6 +64,9 @@ void add_failures(CLI::App& app, Invocation& call) {
   auto* show = sub->add_subcommand("show", "Show one record in full");
   show->add_option("ID", call.target, "Its id, or the beginning of it")->required();
   show->callback([&] { call.command = Command::failures_show; });
+  sub->add_subcommand("top", "The same failures together, the most frequent first")->callback([&] {
+    call.command = Command::failures_top;
+  });
   auto* clear = sub->add_subcommand("clear", "Remove the records");
   clear->add_option("SERVICE", call.target, "Only those of this service");
   clear->callback([&] { call.command = Command::failures_clear; });

@@ -25,6 +25,7 @@ enum class Command {
   status,
   failures_list,
   failures_show,
+  failures_top,
   failures_clear,
   operate,
   events,

@@ -144,7 +144,15 @@ Result<Status> Client::status() {
 }
 
 Result<std::vector<std::string>> Client::failures(const FailureFilter& filter) {
-  auto question = new_call(manager_path, manager_interface, "ListFailures");
+  return list("ListFailures", filter);
+}
+
+Result<std::vector<std::string>> Client::top_failures(const FailureFilter& filter) {
+  return list("TopFailures", filter);
+}
+
+Result<std::vector<std::string>> Client::list(const char* method, const FailureFilter& filter) {
+  auto question = new_call(manager_path, manager_interface, method);
   if (!question) return question.error();
   sd_bus_message* const m = question->get();
   int r = sd_bus_message_open_container(m, 'a', "{sv}");

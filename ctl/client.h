@@ -39,7 +39,8 @@ class Client {
   static base::Result<Client> connect(const std::string& path);
 
   base::Result<Status> status();
-  base::Result<std::vector<std::string>> failures(const FailureFilter& filter);  // JSON objects
+  base::Result<std::vector<std::string>> failures(const FailureFilter& filter);      // JSON objects
+  base::Result<std::vector<std::string>> top_failures(const FailureFilter& filter);  // JSON objects
   base::Result<std::string> failure(const std::string& id);
   base::Result<std::uint64_t> clear_failures(const std::string& service);
   // Waits as long as it takes if operation.wait; tells what happens meanwhile.
@@ -68,6 +69,7 @@ class Client {
   explicit Client(BusPtr bus) : bus_(std::move(bus)) {}
   base::Result<MessagePtr> new_call(const char* path, const char* interface, const char* method);
   base::Result<MessagePtr> call(sd_bus_message* message);
+  base::Result<std::vector<std::string>> list(const char* method, const FailureFilter& filter);
   base::Result<void> ping();
   base::Result<SlotPtr> subscribe(const char* signal, sd_bus_message_handler_t handler, Subscription& to);
   base::Result<void> process_until(const std::function<bool()>& done);

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
+#include "base/words.h"
 #include "ctl/check_config.h"
 #include "ctl/client.h"
 #include "ctl/json.h"
@@ -38,10 +40,10 @@ int no_way_in(const Console& console, const std::string& path, const Error& erro
                   Exit::no_daemon);
 }
 
-std::string names_of(const std::vector<Service>& services) {
-  std::string out;
-  for (const auto& service : services) out += (out.empty() ? "" : ", ") + service.name;
-  return out.empty() ? "there are none" : "there are: " + out;
+int no_service(const Console& console, const std::string& name, const std::vector<Service>& services) {
+  std::vector<std::string> known;
+  for (const auto& service : services) known.push_back(service.name);
+  return complain(console, base::no_service(name, known), Exit::failed);
 }
 
 int show_status(Client& client, const Invocation& call, const Console& console) {
@@ -50,8 +52,7 @@ int show_status(Client& client, const Invocation& call, const Console& console) 
   int code = Exit::ok;
   if (!call.target.empty()) {
     auto found = std::ranges::find(status->services, call.target, &Service::name);
-    if (found == status->services.end())
-      return complain(console, "no service " + call.target + "; " + names_of(status->services), Exit::failed);
+    if (found == status->services.end()) return no_service(console, call.target, status->services);
     if (found->state == "stopped") code = Exit::stopped;
     status->services = {std::move(*found)};
   }
@@ -59,26 +60,45 @@ int show_status(Client& client, const Invocation& call, const Console& console) 
   return code;
 }
 
-int list_failures(Client& client, const Invocation& call, const Console& console) {
+// Nothing for a service can mean that there is none of that name; records of one that was removed from the
+// configuration are still shown.
+std::optional<int> check_service(Client& client, const std::string& name, const Console& console) {
+  if (name.empty()) return std::nullopt;
+  const auto status = client.status();
+  if (!status) return refuse(console, status.error());
+  if (std::ranges::find(status->services, name, &Service::name) != status->services.end())
+    return std::nullopt;
+  return no_service(console, name, status->services);
+}
+
+using Ask = base::Result<std::vector<std::string>> (Client::*)(const FailureFilter&);
+
+// Asks for a list, reads each of its items, and shows them.
+template <class Item>
+int list_of(Client& client, const Invocation& call, const Console& console, Ask ask,
+            base::Result<Item> (*parse)(std::string_view),
+            std::string (*render)(const std::vector<Item>&, const View&)) {
   FailureFilter filter = call.filter;
   if (!call.since.empty()) {
     const auto since = parse_since(call.since, console.view.now_ms);
     if (!since) return complain(console, since.error().what, Exit::usage);
     filter.since_ms = *since;
   }
-  const auto records = client.failures(filter);
-  if (!records) return refuse(console, records.error());
+  const auto answer = (client.*ask)(filter);
+  if (!answer) return refuse(console, answer.error());
+  if (answer->empty())
+    if (const auto code = check_service(client, filter.service, console)) return *code;
   if (call.json) {
-    console.out(failures_json(*records));
+    console.out(failures_json(*answer));
     return Exit::ok;
   }
-  std::vector<Failure> failures;
-  for (const auto& record : *records) {
-    auto failure = parse_failure(record);
-    if (!failure) return refuse(console, failure.error());
-    failures.push_back(std::move(*failure));
+  std::vector<Item> items;
+  for (const auto& text : *answer) {
+    auto item = parse(text);
+    if (!item) return refuse(console, item.error());
+    items.push_back(std::move(*item));
   }
-  console.out(render_failures(failures, console.view));
+  console.out(render(items, console.view));
   return Exit::ok;
 }
 
@@ -98,6 +118,8 @@ int show_failure(Client& client, const Invocation& call, const Console& console)
 int clear_failures(Client& client, const Invocation& call, const Console& console) {
   const auto removed = client.clear_failures(call.target);
   if (!removed) return refuse(console, removed.error());
+  if (*removed == 0)
+    if (const auto code = check_service(client, call.target, console)) return *code;
   console.out(call.json ? "{\"removed\":" + std::to_string(*removed) + "}\n"
                         : "Removed " + count_of(*removed, "record") + ".\n");
   return Exit::ok;
@@ -157,7 +179,9 @@ int perform(Client& client, const Invocation& call, const Console& console) {
     case Command::status:
       return show_status(client, call, console);
     case Command::failures_list:
-      return list_failures(client, call, console);
+      return list_of<Failure>(client, call, console, &Client::failures, parse_failure, render_failures);
+    case Command::failures_top:
+      return list_of<FailureGroup>(client, call, console, &Client::top_failures, parse_group, render_top);
     case Command::failures_show:
       return show_failure(client, call, console);
     case Command::failures_clear:

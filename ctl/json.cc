@@ -81,6 +81,13 @@ void for_each(const Json& object, const char* name, Each&& each) {
     if (item.is_object()) each(item);
 }
 
+void read_strings(const Json& object, const char* name, std::vector<std::string>& strings) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_array()) return;
+  for (const auto& item : *found)
+    if (item.is_string()) strings.push_back(item.get<std::string>());
+}
+
 Request to_request(const Json& json) {
   Request request;
   read(json, "label", request.label);
@@ -127,9 +134,7 @@ void read_circumstances(const Json& json, Failure& failure) {
     failure.request = to_request(*it);
   if (const auto it = json.find("drain"); it != json.end() && it->is_object()) failure.drain = to_drain(*it);
   if (const auto it = json.find("exit"); it != json.end() && it->is_object()) failure.exit = to_exit(*it);
-  if (const auto it = json.find("domains"); it != json.end() && it->is_array())
-    for (const auto& domain : *it)
-      if (domain.is_string()) failure.domains.push_back(domain.get<std::string>());
+  read_strings(json, "domains", failure.domains);
   if (const auto it = json.find("context"); it != json.end() && it->is_object())
     for (const auto& [key, value] : it->items())
       failure.context.emplace_back(key, value.is_string() ? value.get<std::string>() : print(value));
@@ -190,13 +195,33 @@ base::Result<Failure> parse_failure(std::string_view record) {
   read(json, "domain", failure.domain);
   read(json, "emitter", failure.emitter);
   read(json, "bound", failure.bound);
+  read(json, "thrown", failure.thrown);
   read(json, "rethrown", failure.rethrown);
+  read(json, "then", failure.then);
   read(json, "fingerprint", failure.fingerprint);
   read(json, "count", failure.count);
   read(json, "in_flight_at_failure", failure.in_flight);
   read(json, "output_tail", failure.output_tail);
   read_circumstances(json, failure);
   return failure;
+}
+
+base::Result<FailureGroup> parse_group(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return base::Error{EBADMSG, "reforkd sent a group that is no JSON object"};
+  FailureGroup group;
+  read(json, "fingerprint", group.fingerprint);
+  read(json, "count", group.count);
+  read(json, "records", group.records);
+  read(json, "first_ms", group.first_ms);
+  read(json, "last_ms", group.last_ms);
+  read_strings(json, "services", group.services);
+  read(json, "kind", group.kind);
+  read(json, "type", group.type);
+  read(json, "message", group.message);
+  if (const auto it = json.find("where"); it != json.end() && it->is_object()) group.where = to_frame(*it);
+  read(json, "id", group.id);
+  return group;
 }
 
 bool is_json(std::string_view text) { return Json::accept(text); }

@@ -15,6 +15,7 @@ std::string event_json(const Event& event);                             // one l
 std::string message_json(std::uint64_t worker, std::string_view json);  // one line
 std::string failures_json(const std::vector<std::string>& records);     // an array of the records as they are
 base::Result<Failure> parse_failure(std::string_view record);
+base::Result<FailureGroup> parse_group(std::string_view group);
 bool is_json(std::string_view text);
 
 }  // namespace refork::ctl

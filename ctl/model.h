@@ -87,7 +87,8 @@ struct Failure {
   std::vector<Cause> causes;
   std::string domain, emitter, bound, fingerprint;
   std::vector<std::string> domains;
-  bool rethrown = false;
+  bool thrown = true, rethrown = false;
+  std::string then;
   std::optional<Request> request;
   std::vector<std::pair<std::string, std::string>> context;
   std::vector<Frame> stack;
@@ -104,6 +105,17 @@ struct Failure {
   };
   std::optional<Exit> exit;
   std::string output_tail;
+};
+
+// One entry of `failures top --json`: the failures of one fingerprint.
+struct FailureGroup {
+  std::string fingerprint;
+  std::uint64_t count = 0, records = 0;
+  std::uint64_t first_ms = 0, last_ms = 0;
+  std::vector<std::string> services;
+  std::string kind, type, message;  // this and the next two: of the newest
+  std::optional<Frame> where;
+  std::string id;
 };
 
 }  // namespace refork::ctl

@@ -12,6 +12,8 @@ namespace refork::ctl {
 std::string render_status(const Status& status, const View& view);
 std::string render_failures(const std::vector<Failure>& failures, const View& view);
 std::string render_failure(const Failure& failure, const View& view);
+std::string render_top(const std::vector<FailureGroup>& groups, const View& view);
+std::string render_place(const Frame& frame);  // "function at file:line", without a newline
 std::string render_event(const Event& event, const View& view);
 std::string render_message(std::uint64_t worker, std::string_view json, const View& view);
 

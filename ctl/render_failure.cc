@@ -10,7 +10,7 @@ namespace refork::ctl {
 
 namespace {
 
-constexpr std::size_t label_width = 9;
+constexpr std::size_t label_width = 13;
 
 // "request  GET /": nothing without a value. Not cut: this is where one reads it all.
 std::string field(std::string_view label, const std::string& value, const View& view) {
@@ -58,35 +58,77 @@ std::string head(const Failure& failure, const View& view) {
   return out;
 }
 
+// Those active where it happened, innermost first, and the one that captured it.
 std::string domain_text(const Failure& failure) {
-  std::string out = escape(failure.domain);
-  for (const auto& outer : failure.domains)
-    if (outer != failure.domain) out += (out.empty() ? "" : " in ") + escape(outer);
-  if (!failure.bound.empty()) out += ", through callback " + escape(failure.bound);
-  if (!failure.emitter.empty()) out += ", reported by " + escape(failure.emitter);
+  std::string out;
+  for (const auto& domain : failure.domains) out += (out.empty() ? "" : " in ") + escape(domain);
+  if (failure.domain.empty() || (!failure.domains.empty() && failure.domains.front() == failure.domain))
+    return out;
+  return out.empty() ? escape(failure.domain) : out + ", captured by " + escape(failure.domain);
+}
+
+// How it came to be known.
+std::string kind_text(const Failure& failure) {
+  std::string out = escape(failure.kind);
+  if (failure.kind == "error" && !failure.thrown) out += ", reported, not thrown";
+  if (failure.rethrown) out += ", rethrown: the first throw is not known";
   return out;
+}
+
+std::string count_text(const Failure& failure) {
+  return std::to_string(failure.count) + " times: identical failures, recorded as one";
+}
+
+// What became of the requests beside the one that failed.
+std::string others_text(const Failure& failure) {
+  if (!failure.drain || (failure.drain->outcome.empty() && !failure.exit)) {
+    if (failure.then == "serve") return "not disturbed: the worker was to serve on";
+    return "not known yet: the worker has not ended";
+  }
+  const auto& drain = *failure.drain;
+  std::string out = drain.cut.empty() ? "none cut" : std::to_string(drain.cut.size()) + " cut without an answer";
+  if (drain.crossed != 0) out += ", " + std::to_string(drain.crossed) + " lost on a closing connection";
+  if (!drain.outcome.empty()) out += ", " + count_of(drain.completed, "request") + " finished while draining";
+  return out;
+}
+
+std::string reason_text(const std::string& requested) {
+  if (requested == "error") return "after this error";
+  if (requested == "operator") return "as an operator asked";
+  if (requested == "reload") return "for a reload";
+  if (requested == "recycle") return "for a recycle";
+  if (requested == "stop") return "for a stop of the service";
+  return requested.empty() ? "" : "for " + escape(requested);
 }
 
 std::string drain_text(const Failure::Drain& drain) {
-  if (drain.requested.empty() && drain.outcome.empty()) return "";
-  std::string out = drain.outcome.empty() ? "not over yet" : escape(drain.outcome);
-  if (!drain.requested.empty()) out += ", asked for by " + escape(drain.requested);
-  out += ", after " + humane_duration(drain.duration_ms) + ", " + count_of(drain.completed, "request") +
-         " completed";
-  if (drain.crossed != 0) out += ", " + std::to_string(drain.crossed) + " crossed";
-  if (!drain.cut.empty()) out += ", " + std::to_string(drain.cut.size()) + " cut";
-  return out;
+  if (drain.outcome.empty() && drain.requested.empty()) return "";
+  const std::string reason = reason_text(drain.requested), took = humane_duration(drain.duration_ms);
+  std::string out;
+  if (drain.outcome == "clean")
+    out = "clean, in " + took;
+  else if (drain.outcome == "deadline")
+    out = "not over by its deadline, after " + took;
+  else if (drain.outcome == "died")
+    out = "the worker died in it, after " + took;
+  else
+    out = drain.outcome.empty() ? "not over yet" : escape(drain.outcome);
+  return reason.empty() ? out : out + ", begun " + reason;
 }
 
-std::string exit_text(const Failure::Exit& exit) {
-  if (exit.signal) return signal_name(*exit.signal) + (exit.core ? ", core dumped" : "");
-  return exit.code ? "code " + std::to_string(*exit.code) : "";
+std::string exit_text(const Failure::Exit& exit, const std::optional<Failure::Drain>& drain) {
+  if (exit.signal) return "killed by " + signal_name(*exit.signal) + (exit.core ? ", core dumped" : "");
+  if (!exit.code) return "";
+  const std::string code = "code " + std::to_string(*exit.code);
+  if (!drain || drain->outcome.empty()) return code;
+  if (drain->outcome == "deadline") return code + " (at the drain's deadline)";
+  if (drain->outcome != "clean") return code;
+  return code + (drain->requested == "error" ? " (as asked, after an error)" : " (as asked)");
 }
 
 std::string stack_lines(const Failure& failure, const View& view) {
   if (failure.stack.empty()) return "";
-  std::string out = field(
-      "stack", failure.rethrown ? "(of a rethrow; the first throw is not known)" : "newest first", view);
+  std::string out = field("stack", failure.rethrown ? "of the rethrow, newest first" : "newest first", view);
   for (std::size_t i = 0; i < failure.stack.size(); ++i) {
     const auto& frame = failure.stack[i];
     out += "  #" + std::to_string(i) + (i < 10 ? "  " : " ") +
@@ -97,25 +139,29 @@ std::string stack_lines(const Failure& failure, const View& view) {
 
 }  // namespace
 
+std::string render_place(const Frame& frame) { return place(frame); }
+
 std::string render_failure(const Failure& failure, const View& view) {
   std::string out = head(failure, view);
+  out += field("where", where(failure), view);
   if (failure.request) out += field("request", request_text(*failure.request), view);
-  out += field("where", where(failure), view) + "\n";
-  out += field("id", escape(failure.id), view);
-  out += field("time", humane_time(failure.time_ms), view);
-  out += field("kind", escape(failure.kind), view);
-  if (failure.pid != 0) out += field("pid", std::to_string(failure.pid), view);
-  if (failure.count > 1) out += field("count", std::to_string(failure.count), view);
-  out += field("print", escape(failure.fingerprint), view);
-  out += field("domain", domain_text(failure), view);
-  out += field("inflight", std::to_string(failure.in_flight), view);
-  if (failure.drain) {
-    out += field("drain", drain_text(*failure.drain), view);
+  out += field("others", others_text(failure), view);
+  if (failure.drain)
     for (const auto& cut : failure.drain->cut) out += "  cut " + request_text(cut) + "\n";
-  }
-  if (failure.exit) out += field("exit", exit_text(*failure.exit), view);
+  out += "\n" + field("id", escape(failure.id), view);
+  out += field("time", humane_time(failure.time_ms), view);
+  out += field("kind", kind_text(failure), view);
+  if (failure.count > 1) out += field("happened", count_text(failure), view);
+  out += field("domain", domain_text(failure), view);
+  out += field("callback", escape(failure.bound), view);
+  out += field("emitter", escape(failure.emitter), view);
   for (const auto& [key, value] : failure.context)
     out += field("context", escape(key) + " = " + escape(value), view);
+  out += field("in flight", count_of(failure.in_flight, "request") + " when it happened", view);
+  if (failure.drain) out += field("drain", drain_text(*failure.drain), view);
+  if (failure.exit) out += field("exit", exit_text(*failure.exit, failure.drain), view);
+  if (failure.pid != 0) out += field("pid", std::to_string(failure.pid), view);
+  out += field("fingerprint", escape(failure.fingerprint), view);
   out += stack_lines(failure, view);
   if (!failure.output_tail.empty()) out += field("output", escape(failure.output_tail), view);
   return out;

@@ -16,6 +16,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include "refork/worker.hpp"
 
@@ -78,7 +80,27 @@ void leave_grandchild(refork::Worker& worker) {
   worker.send("{\"grandchild\":" + std::to_string(pid) + "}");
 }
 
+// A thousand failures of each of two kinds, from four threads, in turn; the application goes on.
+void burst(refork::Worker& worker) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&worker] {
+      for (int i = 0; i < 500; ++i) {
+        refork::Failure failure;
+        failure.type = i % 2 == 0 ? "left" : "right";
+        failure.context = {{"session_token", "abc"}, {"user", "bob"}};
+        worker.fail(failure, refork::Then::serve);
+      }
+    });
+  for (auto& thread : threads) thread.join();
+}
+
 void obey(refork::Worker& worker, std::string_view order) {
+  if (order == "\"burst\"") burst(worker);
+  if (order == "\"burst and drain\"") {
+    burst(worker);
+    worker.drain();
+  }
   if (order == "\"shutdown\"") ::shutdown(worker.listeners().at(0).fd, SHUT_RDWR);
   if (order == "\"grandchild\"") leave_grandchild(worker);
   if (order == "\"announce and exit\"") {

@@ -40,6 +40,7 @@ TEST(CommandLine, FailuresAloneIsItsList) {
   }
   EXPECT_EQ(std::get<ctl::Invocation>(parse({"failures", "show", "ab"})).command,
             ctl::Command::failures_show);
+  EXPECT_EQ(std::get<ctl::Invocation>(parse({"failures", "top"})).command, ctl::Command::failures_top);
   EXPECT_EQ(std::get<ctl::Invocation>(parse({"failures", "clear"})).command, ctl::Command::failures_clear);
 }
 
@@ -103,7 +104,33 @@ TEST_F(ProgramTest, StatusOfAStoppedServiceIsThree) {
 TEST_F(ProgramTest, AnUnknownServiceIsToldWhichThereAre) {
   const auto said = reforkctl({"status", "nosuch"});
   EXPECT_EQ(said.code, 1);
-  EXPECT_EQ(said.err, "reforkctl: no service nosuch; there are: api, web-front.1\n");
+  EXPECT_EQ(said.err, "reforkctl: no service \"nosuch\"; there are: api, web-front.1\n");
+}
+
+TEST_F(ProgramTest, FailuresOfAServiceThatNeverWasAreAMistake) {
+  for (const auto& words :
+       {std::vector{"failures", "--service", "nosuch"}, std::vector{"failures", "top", "--service", "nosuch"},
+        std::vector{"failures", "clear", "nosuch"}}) {
+    const auto said = reforkctl(words);
+    EXPECT_EQ(said.code, 1);
+    EXPECT_EQ(said.err, reforkctl({"status", "nosuch"}).err);
+  }
+  EXPECT_EQ(reforkctl({"failures", "--service", "api"}).out, "No failures.\n");
+  // One that was removed from the configuration may have left some.
+  operations_.records = {R"({"id":"a1","service":"nosuch"})"};
+  EXPECT_EQ(reforkctl({"failures", "--service", "nosuch"}).code, 0);
+}
+
+TEST_F(ProgramTest, TheMostFrequentFailuresAreShownAsTextAndAsJson) {
+  operations_.groups = {R"({"count":3,"services":["api"],"type":"int","message":"7","id":"a1"})"};
+  EXPECT_THAT(reforkctl({"failures", "top"}).out, HasSubstr("int: 7"));
+  EXPECT_EQ(reforkctl({"failures", "top", "--json", "--since", "1s", "--service", "api", "--limit", "2"}).out,
+            "[\n" + operations_.groups[0] + "\n]\n");
+  EXPECT_EQ(operations_.filter.since_ms, 999'000u);
+  EXPECT_EQ(operations_.filter.service, "api");
+  EXPECT_EQ(operations_.filter.limit, 2u);
+  operations_.groups.clear();
+  EXPECT_EQ(reforkctl({"failures", "top"}).out, "No failures.\n");
 }
 
 TEST_F(ProgramTest, WithoutADaemonTheWordsSayWhereItWasLookedFor) {

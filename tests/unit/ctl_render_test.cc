@@ -89,25 +89,107 @@ TEST_F(RenderTest, AFailureBeginsWithItsCauseItsRequestAndItsPlace) {
   EXPECT_EQ(render_failure(*failure, view),
             "web/0 worker 17: std::runtime_error: no such \\x1b[2Jrow\\nat all\n"
             "  caused by std::logic_error: empty key\n"
-            "request  GET /error?… (12ms old)\n"
-            "where    handle(Request&) at src/app.cc:42\n"
-            "\n"
-            "id       01ab\n"
-            "time     2026-09-21 14:13:20\n"
-            "kind     exception\n"
-            "pid      4720\n"
-            "count    3\n"
-            "print    00112233445566ff\n"
-            "domain   request in session, through callback timer\n"
-            "inflight 5\n"
-            "drain    deadline, asked for by error, after 30s, 4 requests completed, 1 crossed, 1 cut\n"
+            "where        handle(Request&) at src/app.cc:42\n"
+            "request      GET /error?… (12ms old)\n"
+            "others       1 cut without an answer, 1 lost on a closing connection, 4 requests finished while "
+            "draining\n"
             "  cut GET /hang (29s old)\n"
-            "exit     SIGKILL\n"
-            "context  user = 7\n"
-            "stack    newest first\n"
+            "\n"
+            "id           01ab\n"
+            "time         2026-09-21 14:13:20\n"
+            "kind         exception\n"
+            "happened     3 times: identical failures, recorded as one\n"
+            "domain       request in session\n"
+            "callback     timer\n"
+            "context      user = 7\n"
+            "in flight    5 requests when it happened\n"
+            "drain        not over by its deadline, after 30s, begun after this error\n"
+            "exit         killed by SIGKILL\n"
+            "pid          4720\n"
+            "fingerprint  00112233445566ff\n"
+            "stack        newest first\n"
             "  #0  raise at /usr/lib/libx.so+0x10\n"
             "  #1  handle(Request&) at src/app.cc:42\n"
             "  #2  /usr/lib/web/server+0x1010\n");
+}
+
+TEST_F(RenderTest, ADrainThatWentWellIsToldAsSuch) {
+  Failure failure;
+  failure.id = "01ab";
+  failure.service = "web";
+  failure.worker = 17;
+  failure.time_ms = 1'790'000'000'000;
+  failure.kind = "error";
+  failure.type = "std::error_code";
+  failure.message = "connection refused";
+  failure.thrown = false;
+  failure.rethrown = true;
+  failure.domain = "session";
+  failure.domains = {"request", "session"};
+  failure.emitter = "db";
+  failure.in_flight = 1;
+  failure.drain = Failure::Drain{"error", "clean", 120, 1, 0, {}};
+  failure.exit = Failure::Exit{1, {}, false};
+  EXPECT_EQ(render_failure(failure, view),
+            "web/0 worker 17: std::error_code: connection refused\n"
+            "others       none cut, 1 request finished while draining\n"
+            "\n"
+            "id           01ab\n"
+            "time         2026-09-21 14:13:20\n"
+            "kind         error, reported, not thrown, rethrown: the first throw is not known\n"
+            "domain       request in session, captured by session\n"
+            "emitter      db\n"
+            "in flight    1 request when it happened\n"
+            "drain        clean, in 120ms, begun after this error\n"
+            "exit         code 1 (as asked, after an error)\n");
+}
+
+TEST_F(RenderTest, WhatIsNotOverYetIsNotToldAsOver) {
+  Failure failure;
+  const auto others = [&] {
+    const std::string text = render_failure(failure, view);
+    const auto from = text.find("others       ") + 13;
+    return text.substr(from, text.find('\n', from) - from);
+  };
+  EXPECT_EQ(others(), "not known yet: the worker has not ended");
+  failure.drain = Failure::Drain{"error", "", 0, 0, 0, {}};
+  EXPECT_EQ(others(), "not known yet: the worker has not ended");
+  failure.then = "serve";
+  EXPECT_EQ(others(), "not disturbed: the worker was to serve on");
+  failure.exit = Failure::Exit{{}, 11, true};
+  EXPECT_EQ(others(), "none cut");
+  failure.drain->outcome = "died";
+  EXPECT_EQ(others(), "none cut, 0 requests finished while draining");
+}
+
+FailureGroup some_group() {
+  return *parse_group(
+      R"json({"fingerprint":"00112233445566ff","count":1203,"records":3,"first_ms":1790000000000,
+  "last_ms":1790000100000,"services":["api","web"],"kind":"exception","type":"std::runtime_error",
+  "message":"no such\trow","where":{"function":"handle(Request&)","file":"src/app.cc","line":42,"in_app":true},
+  "id":"01ab"})json");
+}
+
+TEST_F(RenderTest, TheMostFrequentFailuresAreOneLineEach) {
+  FailureGroup bare;
+  bare.count = 1;
+  bare.kind = "boot";
+  bare.id = "02";
+  bare.services = {"web"};
+  view.width = 0;
+  EXPECT_EQ(render_top({some_group(), bare}, view),
+            "COUNT  LAST SEEN            FIRST SEEN           SERVICES  NEWEST ID  "
+            "ERROR                             WHERE\n"
+            " 1203  2026-09-21 14:15:00  2026-09-21 14:13:20  api,web   01ab       "
+            "std::runtime_error: no such\\trow  handle(Request&) at src/app.cc:42\n"
+            "    1  1970-01-01 00:00:00  1970-01-01 00:00:00  web       02         "
+            "boot                              -\n");
+  view.width = 80;
+  EXPECT_EQ(render_top({some_group()}, view),
+            "COUNT  LAST SEEN       SERVICES  NEWEST ID  ERROR                          WHERE\n"
+            " 1203  09-21 14:15:00  api,web   01ab       std::runtime_error: no such\\…  hand…\n");
+  EXPECT_EQ(render_top({}, view), "No failures.\n");
+  EXPECT_FALSE(parse_group("[]"));
 }
 
 TEST_F(RenderTest, FailuresAreOneLineEach) {
