@@ -86,9 +86,10 @@ std::string others_text(const Failure& failure) {
     return "not known yet: the worker has not ended";
   }
   const auto& drain = *failure.drain;
-  std::string out = drain.cut.empty() ? "none cut" : std::to_string(drain.cut.size()) + " cut without an answer";
+  std::string out =
+      drain.cut.empty() ? "none cut" : std::to_string(drain.cut.size()) + " cut without an answer";
   if (drain.crossed != 0) out += ", " + std::to_string(drain.crossed) + " lost on a closing connection";
-  if (!drain.outcome.empty()) out += ", " + count_of(drain.completed, "request") + " finished while draining";
+  if (drain.completed != 0) out += ", " + count_of(drain.completed, "request") + " finished while draining";
   return out;
 }
 

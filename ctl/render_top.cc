@@ -19,6 +19,14 @@ std::string services_of(const FailureGroup& group) {
   return text;
 }
 
+// In a narrow table file and line say more than the beginning of a long name.
+std::string where_of(const FailureGroup& group, bool whole) {
+  if (!group.where) return "-";
+  const auto& file = group.where->file;
+  if (whole || file.empty()) return render_place(*group.where);
+  return escape(file.substr(file.rfind('/') + 1)) + ":" + std::to_string(group.where->line);
+}
+
 }  // namespace
 
 // The count and the error are what one looks for, the id what one copies: a wider terminal shows the rest.
@@ -34,10 +42,9 @@ std::string render_top(const std::vector<FailureGroup>& groups, const View& view
     std::vector<Cell> row = {{std::to_string(group.count), Color::bold},
                              {humane_time(group.last_ms).substr(all ? 0 : 5), Color::dim}};
     if (all) row.push_back({humane_time(group.first_ms), Color::dim});
-    row.insert(row.end(), {{services_of(group)},
-                           {escape(group.id)},
-                           {error_of(group), Color::red},
-                           {group.where ? render_place(*group.where) : "-"}});
+    row.insert(
+        row.end(),
+        {{services_of(group)}, {escape(group.id)}, {error_of(group), Color::red}, {where_of(group, all)}});
     table.add(std::move(row));
   }
   return table.text(view);

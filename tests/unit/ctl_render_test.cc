@@ -159,7 +159,9 @@ TEST_F(RenderTest, WhatIsNotOverYetIsNotToldAsOver) {
   failure.exit = Failure::Exit{{}, 11, true};
   EXPECT_EQ(others(), "none cut");
   failure.drain->outcome = "died";
-  EXPECT_EQ(others(), "none cut, 0 requests finished while draining");
+  EXPECT_EQ(others(), "none cut");
+  failure.drain->completed = 2;
+  EXPECT_EQ(others(), "none cut, 2 requests finished while draining");
 }
 
 FailureGroup some_group() {
@@ -184,10 +186,10 @@ TEST_F(RenderTest, TheMostFrequentFailuresAreOneLineEach) {
             "std::runtime_error: no such\\trow  handle(Request&) at src/app.cc:42\n"
             "    1  1970-01-01 00:00:00  1970-01-01 00:00:00  web       02         "
             "boot                              -\n");
-  view.width = 80;
+  view.width = 90;
   EXPECT_EQ(render_top({some_group()}, view),
-            "COUNT  LAST SEEN       SERVICES  NEWEST ID  ERROR                          WHERE\n"
-            " 1203  09-21 14:15:00  api,web   01ab       std::runtime_error: no such\\…  hand…\n");
+            "COUNT  LAST SEEN       SERVICES  NEWEST ID  ERROR                             WHERE\n"
+            " 1203  09-21 14:15:00  api,web   01ab       std::runtime_error: no such\\trow  app.cc:42\n");
   EXPECT_EQ(render_top({}, view), "No failures.\n");
   EXPECT_FALSE(parse_group("[]"));
 }

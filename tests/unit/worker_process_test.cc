@@ -534,6 +534,8 @@ TEST(WorkerAlone, ServesOnAfterAnErrorAndPrintsItAsOneLine) {
   ASSERT_TRUE(record) << record.error().what;
   EXPECT_EQ(record->pid, primary.process().pid());
   EXPECT_EQ(record->in_flight_at_failure, 1u);
+  EXPECT_THAT(record->context,
+              ElementsAre(std::pair("session_token", "[redacted]"), std::pair("user", "bob")));
   primary.tell("finish");
   EXPECT_EQ(primary.wait().code, 0);
   EXPECT_TRUE(told(primary.output()).empty());

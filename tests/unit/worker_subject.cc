@@ -54,6 +54,7 @@ Failure boom(const std::string& message) {
   failure.type = "std::runtime_error";
   failure.message = message;
   failure.domain = "request";
+  failure.context = {{"session_token", "abc"}, {"user", "bob"}};
   return failure;
 }
 
