@@ -30,11 +30,12 @@ struct State;
 
 // An entry of a thread's stack of active domains; lives in the Scope or the call that made it.
 struct Frame {
-  Frame* previous = nullptr;
-  Frame* below = nullptr;  // the previous one that counts; an error handler's entry hides some
-  State* state = nullptr;  // null: no domain is active
-  bool owner = false;      // the last handle went away meanwhile: the domain ends with this frame
-  bool call = false;       // of a run, a bound callback or a handler, rather than of a Scope
+  Frame* previous;
+  State* state;  // null: no domain is active
+  bool owner;    // the last handle went away meanwhile: the domain ends with this frame
+  bool call;     // of a run, a bound callback or a handler, rather than of a Scope
+  bool hides;    // of a handler: what counts next is `below`, which has no meaning otherwise
+  Frame* below;
 };
 
 using Thunk = void (*)(void*);

@@ -4,7 +4,7 @@
 
 #include <cxxabi.h>
 
-#include <optional>
+#include <new>
 #include <stdexcept>
 
 #include "domain/describe.h"
@@ -189,24 +189,21 @@ struct Capture {
   Snapshot snapshot;
 };
 
-// One call through a domain, of run() or of a bound callback.
+// One call through a domain, of run() or of a bound callback. Its place on the stack is taken and left by
+// call_inside.
 class DomainCall : public Catcher {
  public:
   // A bound callback's label, null for a run.
-  DomainCall(State* state, const std::string* label) noexcept
+  explicit DomainCall(const std::string* label) noexcept
       : Catcher{[](Catcher& self, const InFlight& thrown) noexcept {
           return static_cast<DomainCall&>(self).decide(thrown);
         }},
-        label_(label) {
-    frame_.call = true;
-    push(frame_, state);
-  }
-  ~DomainCall() {
-    pop(frame_);
-    if (!frame_.previous && this_thread.handler_failed) forget_failed_handler();
-  }
+        label_(label) {}
+  ~DomainCall() {}  // NOLINT: see capture_
   DomainCall(const DomainCall&) = delete;
   DomainCall& operator=(const DomainCall&) = delete;
+
+  Frame& frame() noexcept { return frame_; }
 
   Decision decide(const InFlight& thrown) noexcept {
     const FailedHandler* failed = find_failed_handler(thrown.exception);
@@ -215,21 +212,23 @@ class DomainCall : public Catcher {
     const Boundary boundary = label_ ? Boundary::bound : boundary_above(frame_.previous);
     const Decision decision = handler ? Decision::capture : without_handler(boundary);
     if (decision != Decision::capture) return decision;
-    capture_.emplace();
-    capture_->boundary = boundary;
-    capture_->handler = std::move(handler);
-    capture_->snapshot.take(thrown, frame_.state);
+    new (&capture_) Capture;
+    capture_.boundary = boundary;
+    capture_.handler = std::move(handler);
+    capture_.snapshot.take(thrown, frame_.state);
     return decision;
   }
 
+  // Only after a decision to capture: the exception has arrived.
   __attribute__((noinline, cold)) void captured(_Unwind_Exception* exception) {
+    const Ending ending{capture_};
     State* state = frame_.state;
     pop(frame_);
-    Caught caught(exception, capture_->snapshot.native());
+    Caught caught(exception, capture_.snapshot.native());
     Failure failure;
     caught.tell(failure);
-    capture_->snapshot.tell(failure);
-    std::uint64_t request = capture_->snapshot.request();
+    capture_.snapshot.tell(failure);
+    std::uint64_t request = capture_.snapshot.request();
     if (const FailedHandler* failed = find_failed_handler(exception)) {
       tell_original(failure, failed->original);
       request = failed->request;
@@ -240,19 +239,56 @@ class DomainCall : public Catcher {
     } catch (...) {
       failure.bound.clear();
     }
-    deliver(state, capture_->handler, failure, capture_->boundary, request);
+    deliver(state, capture_.handler, failure, capture_.boundary, request);
   }
 
  private:
+  struct Ending {
+    Capture& capture;
+    ~Ending() { capture.~Capture(); }
+  };
+
   Frame frame_;
   const std::string* label_;
-  std::optional<Capture> capture_;
+  union {
+    Capture capture_;  // made by decide(), ended by captured(): costs nothing where nothing is thrown
+  };
 };
 
-bool call_inside(State* state, const std::string* label, Thunk call, void* argument) {
-  DomainCall domain_call(state, label);
+// Leaves the domain again. What was active before is kept in a register: reading it back from the stack would
+// make each call wait for the one before.
+class Leaving {
+ public:
+  Leaving(Frame& frame, Frame* before) noexcept : frame_(frame), before_(before) {}
+  ~Leaving() {
+    if (this_thread.top == &frame_ && !this_thread.unusual)
+      this_thread.top = before_;
+    else
+      leave_unusually();
+  }
+  Leaving(const Leaving&) = delete;
+  Leaving& operator=(const Leaving&) = delete;
+
+ private:
+  __attribute__((noinline, cold)) void leave_unusually() noexcept {
+    pop(frame_);
+    if (before_) return;
+    this_thread.unusual = false;
+    if (this_thread.handler_failed) forget_failed_handler();
+  }
+
+  Frame& frame_;
+  Frame* const before_;
+};
+
+__attribute__((always_inline)) inline bool call_inside(State* state, const std::string* label, Thunk call,
+                                                       void* argument) {
+  DomainCall domain_call(label);
+  Frame& frame = domain_call.frame();
+  const Leaving leaving(frame, this_thread.top);
+  push(frame, state, Entry::call);
   _Unwind_Exception* captured = refork_domain_call(call, argument, &domain_call);
-  if (!captured) return true;
+  if (__builtin_expect(!captured, true)) return true;
   domain_call.captured(captured);
   return false;
 }

@@ -36,7 +36,7 @@ void remember_failed_handler(const InFlight& thrown, const Failure& original, st
     // No memory: that it was a handler is remembered all the same.
   }
   remembered = {thrown.exception, keep(thrown), std::move(copy), request, outward};
-  this_thread.handler_failed = true;
+  this_thread.handler_failed = this_thread.unusual = true;
 }
 
 const FailedHandler* find_failed_handler(const _Unwind_Exception* exception) noexcept {

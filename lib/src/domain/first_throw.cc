@@ -14,16 +14,16 @@ namespace {
 
 constexpr std::size_t buckets = 16, ways = 8;
 
-struct alignas(64) Entry {
+struct alignas(64) Noted {
   std::atomic<const void*> object{nullptr};
   std::atomic<bool> taken{false};
-  std::uint32_t frames = 0;
+  Walked walked{};
   std::array<void*, first_throw_frames + machinery_limit> stack;
 };
 
 struct Bucket {
   std::atomic<std::uint32_t> next{0};  // the way that is given up for a new one
-  std::array<Entry, ways> entries;
+  std::array<Noted, ways> entries;
 };
 
 Bucket table[buckets];
@@ -36,8 +36,8 @@ Bucket& bucket_of(const void* object) noexcept {
   return table[(bits ^ (bits >> 33)) % buckets];
 }
 
-Entry* entry_of(Bucket& bucket, const void* object) noexcept {
-  for (Entry& entry : bucket.entries)
+Noted* entry_of(Bucket& bucket, const void* object) noexcept {
+  for (Noted& entry : bucket.entries)
     if (entry.object.load(std::memory_order_relaxed) == object) return &entry;
   return nullptr;
 }
@@ -45,7 +45,7 @@ Entry* entry_of(Bucket& bucket, const void* object) noexcept {
 // The use of an entry, if nobody else is using it.
 class Use {
  public:
-  explicit Use(Entry* entry) noexcept {
+  explicit Use(Noted* entry) noexcept {
     if (entry && !entry->taken.exchange(true, std::memory_order_acquire)) entry_ = entry;
   }
   ~Use() {
@@ -54,38 +54,50 @@ class Use {
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;
   explicit operator bool() const noexcept { return entry_ != nullptr; }
-  Entry* operator->() const noexcept { return entry_; }
+  Noted* operator->() const noexcept { return entry_; }
 
  private:
-  Entry* entry_ = nullptr;
+  Noted* entry_ = nullptr;
 };
 
 }  // namespace
 
 void note_throw(const void* object) noexcept {
   Bucket& bucket = bucket_of(object);
-  Entry* entry = entry_of(bucket, object);
+  Noted* entry = entry_of(bucket, object);
   if (!entry) entry = entry_of(bucket, nullptr);
   if (!entry) entry = &bucket.entries[bucket.next.fetch_add(1, std::memory_order_relaxed) % ways];
   Use use(entry);
   if (!use) return forget_throw(object);
   use->object.store(object, std::memory_order_relaxed);
-  use->frames =
-      static_cast<std::uint32_t>(walk(use->stack.data(), use->stack.size(), UINTPTR_MAX, WalkTo::domain));
+  use->walked = walk_to_domain(use->stack.data(), use->stack.size());
 }
 
 void forget_throw(const void* object) noexcept {
-  if (Entry* entry = entry_of(bucket_of(object), object))
+  if (Noted* entry = entry_of(bucket_of(object), object))
     entry->object.store(nullptr, std::memory_order_relaxed);
 }
 
-std::size_t find_throw(const void* object, void** stack) noexcept {
+namespace {
+
+template <class Fits>
+std::size_t find(const void* object, void** stack, Fits fits) noexcept {
   Use use(entry_of(bucket_of(object), object));
-  if (!use || use->object.load(std::memory_order_relaxed) != object) return 0;
-  const std::size_t machinery = count_machinery(use->stack.data(), use->frames);
-  const std::size_t kept = std::min(use->frames - machinery, first_throw_frames);
+  if (!use || use->object.load(std::memory_order_relaxed) != object || !fits(use->walked)) return 0;
+  const std::size_t machinery = count_machinery(use->stack.data(), use->walked.frames);
+  const std::size_t kept = std::min(use->walked.frames - machinery, first_throw_frames);
   std::copy_n(use->stack.begin() + machinery, kept, stack);
   return kept;
+}
+
+}  // namespace
+
+std::size_t find_throw(const void* object, void** stack) noexcept {
+  return find(object, stack, [](const Walked&) { return true; });
+}
+
+std::size_t find_throw_below(const void* object, std::uintptr_t domain, void** stack) noexcept {
+  return find(object, stack, [domain](const Walked& walked) { return walked.domain == domain; });
 }
 
 }  // namespace refork::detail

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace refork::detail {
 
@@ -15,5 +16,7 @@ void forget_throw(const void* object) noexcept;
 // Copies the stack, newest first, and returns its length: 0 if it is not known. `stack` has room for
 // first_throw_frames.
 std::size_t find_throw(const void* object, void** stack) noexcept;
+// The same where it is whole: it reaches to the call through a domain at this stack address.
+std::size_t find_throw_below(const void* object, std::uintptr_t domain, void** stack) noexcept;
 
 }  // namespace refork::detail

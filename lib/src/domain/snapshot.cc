@@ -27,11 +27,17 @@ void Snapshot::drop_chain() noexcept {
 void Snapshot::take(const InFlight& thrown, State* own) noexcept {
   native_ = is_native(thrown.exception_class);
   take_chain(own);
-  if (native_ && is_rethrown(thrown)) {
+  if (native_) {
     const void* object = thrown_object(thrown.exception, thrown.exception_class);
-    if (was_thrown(object)) frames_ = static_cast<std::uint32_t>(find_throw(object, stack_.data()));
-    if (frames_ > 0) return;
-    rethrown_ = true;
+    rethrown_ = is_rethrown(thrown);
+    if (!rethrown_)  // kept by the hook a moment ago, unless an inner domain let it pass
+      frames_ = static_cast<std::uint32_t>(find_throw_below(object, thrown.limit, stack_.data()));
+    else if (was_thrown(object))
+      frames_ = static_cast<std::uint32_t>(find_throw(object, stack_.data()));
+    if (frames_ > 0) {
+      rethrown_ = false;
+      return;
+    }
   }
   walk_to(thrown.limit);
   drop_newest(count_machinery(stack_.data(), frames_));
@@ -58,7 +64,7 @@ void Snapshot::take(const std::exception_ptr& uncaught) noexcept {
 void Snapshot::take_chain(State* own) noexcept {
   own_ = own;
   retain(own);
-  for (Frame* frame = this_thread.top; frame && chain_length_ < chain_limit; frame = frame->below) {
+  for (Frame* frame = this_thread.top; frame && chain_length_ < chain_limit; frame = below(*frame)) {
     auto* end = chain_.begin() + chain_length_;
     if (!frame->state || std::find(chain_.begin(), end, frame->state) != end) continue;
     retain(frame->state);

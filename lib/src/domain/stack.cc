@@ -16,11 +16,11 @@ void pop_out_of_order(const Frame& frame) noexcept {
 
 Outside::Outside(const State* state) noexcept {
   Frame* parent = this_thread.top;
-  while (parent && parent->state == state) parent = parent->below;
-  push(frame_, parent ? parent->state : nullptr);
+  while (parent && parent->state == state) parent = below(*parent);
+  push(frame_, parent ? parent->state : nullptr, Entry::call);
   // Hidden frames stay on the stack, so that one that ends meanwhile is taken off it.
+  frame_.hides = true;
   frame_.below = parent;
-  frame_.call = true;
 }
 
 Outside::~Outside() { pop(frame_); }
@@ -29,7 +29,7 @@ Outside::~Outside() { pop(frame_); }
 
 namespace refork {
 
-Scope::Scope(detail::State* state) noexcept { detail::push(frame_, state); }
+Scope::Scope(detail::State* state) noexcept { detail::push(frame_, state, detail::Entry::scope); }
 
 Scope::~Scope() { detail::pop(frame_); }
 

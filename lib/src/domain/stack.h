@@ -9,17 +9,29 @@ struct Thread {
   Frame* top = nullptr;             // the stack of active domains
   const State* adopting = nullptr;  // its new error handler is being copied: handles in it do not count
   bool handler_failed = false;      // see failed_handler.h
+  bool unusual = false;             // leaving a call takes more than taking it off the stack
 };
 
 // initial-exec: one load from the thread pointer, also in the shared library (a few dozen bytes of static
 // TLS).
 extern __thread Thread this_thread __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
-inline void push(Frame& frame, State* state) noexcept {
-  frame.previous = frame.below = this_thread.top;
+enum class Entry {
+  scope,
+  call,
+};
+
+inline void push(Frame& frame, State* state, Entry entry) noexcept {
+  frame.previous = this_thread.top;
   frame.state = state;
+  frame.owner = false;
+  frame.call = entry == Entry::call;
+  frame.hides = false;
   this_thread.top = &frame;
 }
+
+// The next one that counts.
+inline Frame* below(const Frame& frame) noexcept { return frame.hides ? frame.below : frame.previous; }
 
 void pop_out_of_order(const Frame& frame) noexcept;
 
@@ -39,7 +51,7 @@ inline void pop(Frame& frame) noexcept {
 // While it lives, this thread is outside all domains.
 class Nowhere {
  public:
-  Nowhere() noexcept { push(frame_, nullptr); }
+  Nowhere() noexcept { push(frame_, nullptr, Entry::scope); }
   ~Nowhere() { pop(frame_); }
   Nowhere(const Nowhere&) = delete;
   Nowhere& operator=(const Nowhere&) = delete;

@@ -89,6 +89,7 @@ void release(State* state) noexcept {
   if (Frame* frame = outermost_frame(state)) {
     state->references.store(1, std::memory_order_relaxed);
     frame->owner = true;
+    this_thread.unusual = true;
     return;
   }
   delete state;

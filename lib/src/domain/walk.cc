@@ -19,7 +19,8 @@ struct Walk {
   void** next;
   void** end;
   std::uintptr_t limit;
-  WalkTo to;
+  bool to_domain;
+  std::uintptr_t domain = 0;
 };
 
 bool in_trampoline(std::uintptr_t address) noexcept {
@@ -31,7 +32,10 @@ _Unwind_Reason_Code step(_Unwind_Context* context, void* argument) {
   auto& walk = *static_cast<Walk*>(argument);
   if (walk.next == walk.end || _Unwind_GetCFA(context) > walk.limit) return _URC_END_OF_STACK;
   const std::uintptr_t address = _Unwind_GetIP(context);
-  if (walk.to == WalkTo::domain && in_trampoline(address)) return _URC_END_OF_STACK;
+  if (walk.to_domain && in_trampoline(address)) {
+    walk.domain = _Unwind_GetCFA(context);
+    return _URC_END_OF_STACK;
+  }
   *walk.next++ = reinterpret_cast<void*>(address);
   return _URC_NO_REASON;
 }
@@ -75,10 +79,16 @@ std::size_t count(void* const* stack, std::size_t size, Starts starts) noexcept 
 
 }  // namespace
 
-std::size_t walk(void** stack, std::size_t size, std::uintptr_t limit, WalkTo to) noexcept {
-  Walk state{stack, stack + size, limit, to};
+std::size_t walk(void** stack, std::size_t size, std::uintptr_t limit) noexcept {
+  Walk state{stack, stack + size, limit, false};
   _Unwind_Backtrace(step, &state);
   return static_cast<std::size_t>(state.next - stack);
+}
+
+Walked walk_to_domain(void** stack, std::size_t size) noexcept {
+  Walk state{stack, stack + size, UINTPTR_MAX, true};
+  _Unwind_Backtrace(step, &state);
+  return {static_cast<std::size_t>(state.next - stack), state.domain};
 }
 
 std::size_t count_machinery(void* const* stack, std::size_t size) noexcept {
