@@ -1,5 +1,5 @@
-// The table of what refork keeps of the cluster pattern cannot rot: each row is there once, and says which
-// tests hold it or why there are none; and each test it names exists.
+// The tables of what refork keeps of the cluster and the domain pattern cannot rot: each row is there once,
+// and says which tests hold it or why there are none; and each test it names exists.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,8 +17,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kFeatures = 49;  // C1 to C49
-constexpr std::size_t kCases = 116;
+struct Table {
+  const char* name;
+  char letter;           // of its features: C1, C2, …
+  std::size_t features;  // how many of them
+  std::size_t cases;
+};
+void PrintTo(const Table& table, std::ostream* out) { *out << table.name; }
+
 const fs::path kTests = REFORK_TESTS_DIR;
 
 std::string contents(const fs::path& file) {
@@ -30,10 +36,10 @@ struct Row {
   std::string id, what, how;
 };
 
-std::vector<Row> rows() {
+std::vector<Row> rows(const Table& table) {
   static const std::regex row(R"(^\| ([A-Za-z0-9-]+) \| ([^|]+) \| ([^|]+) \|$)");
   std::vector<Row> all;
-  std::ifstream in(kTests / "conformance/cluster.md");
+  std::ifstream in(kTests / "conformance" / (std::string(table.name) + ".md"));
   std::string line;
   while (std::getline(in, line)) {
     if (!line.starts_with("|") || line.starts_with("| row |") || line.starts_with("| --- |")) continue;
@@ -63,25 +69,32 @@ std::set<std::string> tests_in_the_tree() {
   return all;
 }
 
-TEST(Conformance, EveryRowIsThereOnce) {
+class Conformance : public testing::TestWithParam<Table> {};
+INSTANTIATE_TEST_SUITE_P(Tables, Conformance,
+                         testing::Values(Table{"cluster", 'C', 49, 116}, Table{"domain", 'D', 48, 70}),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+TEST_P(Conformance, EveryRowIsThereOnce) {
   std::map<std::string, int> seen;
-  for (const Row& row : rows()) EXPECT_EQ(++seen[row.id], 1) << row.id;
-  for (std::size_t i = 1; i <= kFeatures; ++i)
-    EXPECT_TRUE(seen.contains("C" + std::to_string(i))) << "C" << i;
-  EXPECT_EQ(seen.size(), kFeatures + kCases);
+  for (const Row& row : rows(GetParam())) EXPECT_EQ(++seen[row.id], 1) << row.id;
+  for (std::size_t i = 1; i <= GetParam().features; ++i) {
+    const std::string id = GetParam().letter + std::to_string(i);
+    EXPECT_TRUE(seen.contains(id)) << id;
+  }
+  EXPECT_EQ(seen.size(), GetParam().features + GetParam().cases);
 }
 
-TEST(Conformance, EveryRowHasATestOrAReason) {
-  for (const Row& row : rows()) {
+TEST_P(Conformance, EveryRowHasATestOrAReason) {
+  for (const Row& row : rows(GetParam())) {
     const bool reason = row.how.starts_with("Not here: ") || row.how.starts_with("Nothing to hold it to: ");
     EXPECT_TRUE(reason || !tests_named_in(row.how).empty()) << row.id << ": " << row.how;
   }
 }
 
-TEST(Conformance, EveryTestNamedExists) {
+TEST_P(Conformance, EveryTestNamedExists) {
   const auto known = tests_in_the_tree();
   ASSERT_GT(known.size(), 100U);
-  for (const Row& row : rows())
+  for (const Row& row : rows(GetParam()))
     for (const auto& name : tests_named_in(row.how))
       EXPECT_TRUE(known.contains(name)) << row.id << ": " << name;
 }
