@@ -30,10 +30,21 @@ Daemon Daemon::run(std::vector<std::string> options_and_command) {
 Daemon Daemon::with_state(const std::string& state_directory, std::vector<std::string> options_and_command) {
   Daemon daemon({});
   if (!state_directory.empty()) daemon.state_directory_ = state_directory;
-  daemon.arguments_ = {"run", "--control", daemon.control(), "--state-dir", daemon.state_directory()};
-  daemon.arguments_.insert(daemon.arguments_.end(), options_and_command.begin(), options_and_command.end());
-  daemon.start();
+  daemon.run_with(std::move(options_and_command));
   return daemon;
+}
+
+Daemon Daemon::of_program(const std::string& reforkd, std::vector<std::string> options_and_command) {
+  Daemon daemon({});
+  daemon.program_ = reforkd;
+  daemon.run_with(std::move(options_and_command));
+  return daemon;
+}
+
+void Daemon::run_with(std::vector<std::string> options_and_command) {
+  arguments_ = {"run", "--control", control(), "--state-dir", state_directory()};
+  arguments_.insert(arguments_.end(), options_and_command.begin(), options_and_command.end());
+  start();
 }
 
 Daemon Daemon::with_config(const std::string& json) {
@@ -48,7 +59,7 @@ Daemon Daemon::with_config(const std::string& json) {
 
 void Daemon::start() {
   Process::Options options;
-  options.argv = {built_program("reforkd")};
+  options.argv = {program_};
   options.argv.insert(options.argv.end(), arguments_.begin(), arguments_.end());
   process_ = std::make_unique<Process>(std::move(options));
   process_->wait_for_error_line("controls at");

@@ -23,6 +23,8 @@ class Daemon {
 
   static Daemon run(std::vector<std::string> options_and_command);  // after `reforkd run`
   static Daemon with_state(const std::string& state_directory, std::vector<std::string> options_and_command);
+  // Of another executable than this build's.
+  static Daemon of_program(const std::string& reforkd, std::vector<std::string> options_and_command);
   static Daemon with_config(const std::string& json);
   Daemon(Daemon&&) = default;
   Daemon& operator=(Daemon&&) = delete;
@@ -59,8 +61,10 @@ class Daemon {
 
  private:
   explicit Daemon(std::vector<std::string> arguments);
+  void run_with(std::vector<std::string> options_and_command);
   std::unique_ptr<TempDir> directory_ = std::make_unique<TempDir>();
   std::string state_directory_ = directory_->file("state");
+  std::string program_ = built_program("reforkd");
   std::vector<std::string> arguments_;
   std::unique_ptr<Process> process_;
 };
