@@ -88,6 +88,28 @@ TEST(Record, HasTheDocumentedShape) {
       R"("fingerprint":"0123456789abcdef","count":5,"in_flight_at_failure":9,"then":"serve"})");
 }
 
+TEST(Record, BuildIdsAreOfItsStackAndHexadecimal) {
+  FailureRecord record = sample();
+  record.build_ids = {{"/usr/bin/web", "00FF"}, {"/lib/libc.so.6", "aa"}, {"/elsewhere", "bb"}};
+  const std::vector<std::pair<std::string, std::string>> kept = {{"/lib/libc.so.6", "aa"}};
+  EXPECT_EQ(through(record).build_ids, kept);
+  EXPECT_EQ(error_of(with(R"("build_ids":{"m":"00ff"})")), "none");
+  for (const char* wrong : {R"("")", R"("0")", R"("0g")", R"("AA")", R"("../x")", "1", "[]"})
+    EXPECT_NE(error_of(with(R"("build_ids":{"m":)" + std::string(wrong) + "}")), "none") << wrong;
+  EXPECT_NE(error_of(with(R"("build_ids":[])")), "none");
+  EXPECT_TRUE(is_build_id(std::string(max_build_id, 'a')));
+  EXPECT_FALSE(is_build_id(std::string(max_build_id + 2, 'a')));
+}
+
+TEST(Record, NoMoreBuildIdsThanTheirLimit) {
+  FailureRecord record = sample();
+  for (std::size_t i = 0; i <= max_build_ids; ++i) {
+    record.stack.push_back({"", "", 0, "/m" + std::to_string(i), 1, false});
+    record.build_ids.emplace_back(record.stack.back().module, "aa");
+  }
+  EXPECT_EQ(through(record).build_ids.size(), max_build_ids);
+}
+
 TEST(Record, SurvivesTheWay) {
   const FailureRecord back = through(sample());
   EXPECT_EQ(encode(back), encode(sample()));

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <gmock/gmock.h>
+#include <gnu/libc-version.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -172,6 +173,16 @@ TEST_F(AggregatorTest, RemembersABoundedNumberOfFingerprints) {
   now += Aggregator::window;  // the old ones are forgotten
   for (std::uint64_t i = 0; i < Aggregator::max_single; ++i) EXPECT_TRUE(admit(Aggregator::max_kinds));
   EXPECT_FALSE(admit(Aggregator::max_kinds));
+}
+
+TEST(BuildIds, AreReadFromMemoryOncePerModule) {
+  const void* here = __builtin_return_address(0);
+  void* const libc = reinterpret_cast<char*>(reinterpret_cast<void*>(&::gnu_get_libc_version)) + 1;
+  const auto ids = build_ids({const_cast<void*>(here), const_cast<void*>(here), libc, nullptr});
+  ASSERT_EQ(ids.size(), 2u);
+  EXPECT_EQ(ids[0].first, describe_frame(here).module);
+  EXPECT_NE(ids[1].first.find("libc.so"), std::string::npos);
+  for (const auto& [module, id] : ids) EXPECT_TRUE(proto::is_build_id(id)) << module;
 }
 
 TEST(RecordId, SortsByTimeAndNeverComesTwice) {

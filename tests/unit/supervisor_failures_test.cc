@@ -1,0 +1,229 @@
+// From recorder to store, while somebody takes his time to name the frames.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "recorder/writer.h"
+#include "supervisor/failures.h"
+#include "support/process.h"
+
+namespace refork::supervisor {
+namespace {
+
+class LateSymbols : public Symbols {
+ public:
+  void ask(const Subject&, const proto::FailureRecord& record, Reply reply) override {
+    asked.push_back({record.id, std::move(reply)});
+  }
+  struct Asked {
+    std::string record;
+    Reply reply;
+  };
+  std::vector<Asked> asked;
+};
+
+class RowsKept : public store::Store {
+ public:
+  int fd() const noexcept override { return -1; }
+  void dispatch() override {}
+  void add(core::FailureRow row, std::function<void()> stored) override {
+    order.push_back(row.id);
+    rows.push_back(std::move(row));
+    calls.push_back(std::move(stored));
+  }
+  void end(core::EndRow row, std::function<void()> stored) override {
+    order.push_back("end of " + std::to_string(row.worker));
+    calls.push_back(std::move(stored));
+  }
+  void list(core::FailureFilter, Reply<std::vector<std::string>>) override {}
+  void show(std::string, Reply<std::string>) override {}
+  void clear(std::string, Reply<std::uint64_t>) override {}
+  std::uint64_t last_worker_id() const noexcept override { return 0; }
+  void reserve_worker_ids(std::uint64_t) override {}
+  core::StoreStatus status() const override { return {}; }
+  std::function<void()>& on_status_change() override { return changed; }
+  void close() override {}
+
+  void write() {
+    for (const auto& call : std::exchange(calls, {})) call();
+  }
+  std::vector<core::FailureRow> rows;
+  std::vector<std::string> order;
+  std::vector<std::function<void()>> calls;
+  std::function<void()> changed;
+};
+
+class FailuresTest : public testing::Test {
+ protected:
+  FailuresTest() {
+    recorder::Identity identity{};
+    identity.worker = subject.worker;
+    std::strcpy(identity.service, "web");
+    recorder = *RecorderFile::create(directory.path(), identity);
+    writer = *recorder::Writer::attach(base::UniqueFd(::fcntl(recorder->reader().fd(), F_DUPFD_CLOEXEC, 0)));
+  }
+  static proto::FailureRecord record(const std::string& id) {
+    proto::FailureRecord record;
+    record.id = id;
+    record.type = "int";
+    record.fingerprint = "0123456789abcdef";
+    record.stack = {{"", "", 0, "/srv/app", 16, true}};
+    return record;
+  }
+  void write(const proto::FailureRecord& record) { ASSERT_TRUE(writer->record(proto::encode(record), 1)); }
+  Collected collect() { return failures.collect(subject, recorder); }
+  std::size_t recorded() const { return recorder->reader().records()->size(); }
+
+  test::TempDir directory;
+  const Subject subject{"web", 0, 17, 4711, 1};
+  RowsKept store;
+  LateSymbols symbols;
+  std::vector<std::string> announced;
+  Failures failures{store, symbols, [this](const core::FailureRow& row) { announced.push_back(row.id); }};
+  std::shared_ptr<RecorderFile> recorder;
+  recorder::Writer* writer = nullptr;
+};
+
+TEST_F(FailuresTest, ARecordWithAStackIsStoredAndAnnouncedWithItsNamesAndThenFreed) {
+  write(record("1-1"));
+  EXPECT_EQ(collect().fresh, 1u);
+  EXPECT_TRUE(store.rows.empty());
+  EXPECT_TRUE(announced.empty());
+  ASSERT_EQ(symbols.asked.size(), 1u);
+  symbols.asked[0].reply(proto::SymbolAnswer{1, {{{"app::f()", "/src/app.cc", 3}}}});
+  ASSERT_EQ(store.rows.size(), 1u);
+  EXPECT_EQ(announced, std::vector<std::string>{"1-1"});
+  EXPECT_THAT(store.rows[0].record,
+              testing::HasSubstr(R"x("function":"app::f()","file":"/src/app.cc","line":3)x"));
+  EXPECT_NE(store.rows[0].fingerprint, "0123456789abcdef");
+  EXPECT_EQ(recorded(), 1u) << "not yet on disk";
+  store.write();
+  EXPECT_EQ(recorded(), 0u);
+}
+
+TEST_F(FailuresTest, WithoutAnAnswerARecordIsStoredAsItCame) {
+  write(record("1-1"));
+  collect();
+  symbols.asked.at(0).reply(std::nullopt);
+  ASSERT_EQ(store.rows.size(), 1u);
+  EXPECT_EQ(store.rows[0].fingerprint, "0123456789abcdef");
+}
+
+TEST_F(FailuresTest, ARecordWithoutAStackWaitsForNobody) {
+  auto plain = record("1-1");
+  plain.stack.clear();
+  write(plain);
+  collect();
+  EXPECT_TRUE(symbols.asked.empty());
+  EXPECT_EQ(store.rows.size(), 1u);
+}
+
+TEST_F(FailuresTest, ARecordThatWaitsIsCollectedOnceAndFoundAgainByTheNextDaemon) {
+  write(record("1-1"));
+  collect();
+  EXPECT_EQ(collect().fresh, 0u);
+  EXPECT_EQ(symbols.asked.size(), 1u);
+  const auto files = recorder_files(directory.path());
+  ASSERT_EQ(files.size(), 1u);
+  const auto again = RecorderFile::open(directory.path(), files[0]);
+  ASSERT_TRUE(again);
+  EXPECT_EQ((*again)->take().size(), 1u);
+}
+
+TEST_F(FailuresTest, AnEndIsStoredAfterTheLastFailureOfItsWorkerAndKeepsTheRecorderUntilThen) {
+  write(record("1-1"));
+  write(record("1-2"));
+  collect();
+  core::Ended ended{};
+  ended.worker = subject.worker;
+  failures.end(subject, ended, recorder, 0);
+  symbols.asked.at(1).reply(std::nullopt);
+  EXPECT_EQ(store.order, std::vector<std::string>{"1-2"});
+  recorder.reset();
+  store.write();
+  EXPECT_EQ(recorder_files(directory.path()).size(), 1u);
+  symbols.asked.at(0).reply(std::nullopt);
+  EXPECT_THAT(store.order, testing::ElementsAre("1-2", "1-1", "end of 17"));
+  store.write();
+  symbols.asked.clear();
+  EXPECT_TRUE(recorder_files(directory.path()).empty());
+}
+
+TEST_F(FailuresTest, AnEndWithoutWaitingFailuresIsStoredAtOnce) {
+  core::Ended ended{};
+  failures.end(subject, ended, recorder, 0);
+  EXPECT_THAT(store.order, testing::ElementsAre("end of 17"));
+}
+
+TEST_F(FailuresTest, WhatWaitsAtTheEndIsStoredAsItIsAndALateAnswerChangesNothing) {
+  write(record("1-1"));
+  collect();
+  core::Ended ended{};
+  failures.end(subject, ended, recorder, 0);
+  failures.store_waiting();
+  EXPECT_THAT(store.order, testing::ElementsAre("1-1", "end of 17"));
+  symbols.asked.at(0).reply(proto::SymbolAnswer{});
+  EXPECT_EQ(store.rows.size(), 1u);
+}
+
+TEST_F(FailuresTest, AmendmentsAreNotFreshAndTerminateIsTold) {
+  write(record("1-1"));
+  EXPECT_FALSE(collect().terminated);
+  auto amended = record("1-1");
+  amended.revision = 2;
+  write(amended);
+  EXPECT_EQ(collect().fresh, 0u);
+  auto terminate = record("1-2");
+  terminate.kind = Kind::terminate;
+  write(terminate);
+  EXPECT_TRUE(collect().terminated);
+}
+
+proto::Frame frame(const std::string& module, std::uint64_t offset, bool in_app,
+                   const std::string& function = "") {
+  return {function, "", 0, module, offset, in_app};
+}
+
+TEST(NameFrames, InlinedFunctionsBecomeFramesOfTheirOwn) {
+  proto::FailureRecord record;
+  record.stack = {frame("/srv/app", 1, true), frame("/srv/app", 2, true, "known")};
+  name_frames(record, {1, {{{"app::in()", "a.cc", 1}, {"app::out()", "a.cc", 9}}, {}}});
+  ASSERT_EQ(record.stack.size(), 3u);
+  EXPECT_EQ(record.stack[0].function, "app::in()");
+  EXPECT_EQ(record.stack[1].line, 9u);
+  EXPECT_EQ(record.stack[1].offset, 1u);
+  EXPECT_EQ(record.stack[2].function, "known") << "what the worker knew stays";
+  EXPECT_EQ(record.fingerprint.size(), 16u);
+}
+
+TEST(NameFrames, OwnCodeIsWhatIsNeitherALibrarysModuleNorALibrarysCode) {
+  proto::FailureRecord record;
+  record.stack = {frame("/usr/lib/libc.so.6", 1, false), frame("/usr/lib/web/server", 2, true),
+                  frame("/usr/lib/web/server", 3, false, "refork::Domain::run()"),
+                  frame("/opt/librefork.so.0", 4, false), frame("/srv/plugin.so", 5, true)};
+  name_frames(
+      record,
+      {1,
+       {{{"memcpy", "/src/libc.c", 1}},
+        {{"std::sort()", "/usr/include/c++/12/x.h", 1}, {"app::f()", "/src/a.cc", 1}},
+        {{"main::{lambda()#1}::operator()() const", "/src/a.cc", 1}, {"refork::Domain::run()", "d.h", 1}},
+        {{"refork_domain_call", "x.cc", 1}},
+        {{"plug", "/src/p.cc", 1}}}});
+  std::vector<std::string> own;
+  for (const auto& one : record.stack)
+    if (one.in_app) own.push_back(one.function);
+  EXPECT_THAT(own, testing::ElementsAre("app::f()", "main::{lambda()#1}::operator()() const", "plug"));
+}
+
+TEST(NameFrames, AnAnswerOfAnotherLengthOrTooManyFramesIsNoHarm) {
+  proto::FailureRecord record;
+  record.stack.assign(proto::max_frames, frame("/srv/app", 1, true));
+  name_frames(record, {1, {{{"a", "", 0}, {"b", "", 0}}}});
+  EXPECT_EQ(record.stack.size(), proto::max_frames);
+  record.stack.resize(1);
+  name_frames(record, {1, {{}, {{"x", "", 0}}, {{"y", "", 0}}}});
+  EXPECT_EQ(record.stack.size(), 1u);
+}
+
+}  // namespace
+}  // namespace refork::supervisor
