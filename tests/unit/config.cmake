@@ -13,6 +13,6 @@ find_program(MANDOC mandoc)
 if(MANDOC)
   # Not its style level: that looks for the pages referred to among the installed ones.
   add_test(NAME manual_pages_are_clean
-    COMMAND ${MANDOC} -T lint -W warning refork.json.5 reforkctl.1 reforkd.8
+    COMMAND ${MANDOC} -T lint -W warning refork.json.5 reforkctl.1 reforkd.8 refork-symbolizer.8
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/man)
 endif()
