@@ -36,6 +36,7 @@ class RowsKept : public store::Store {
     calls.push_back(std::move(stored));
   }
   void list(core::FailureFilter, Reply<std::vector<std::string>>) override {}
+  void top(core::FailureFilter, Reply<std::vector<std::string>>) override {}
   void show(std::string, Reply<std::string>) override {}
   void clear(std::string, Reply<std::uint64_t>) override {}
   std::uint64_t last_worker_id() const noexcept override { return 0; }
@@ -79,7 +80,8 @@ class FailuresTest : public testing::Test {
   RowsKept store;
   LateSymbols symbols;
   std::vector<std::string> announced;
-  Failures failures{store, symbols, [this](const core::FailureRow& row) { announced.push_back(row.id); }};
+  Failures failures{store, symbols,
+                    [this](const core::FailureRow& row, const std::string&) { announced.push_back(row.id); }};
   std::shared_ptr<RecorderFile> recorder;
   recorder::Writer* writer = nullptr;
 };
