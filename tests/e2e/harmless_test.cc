@@ -268,6 +268,20 @@ TEST(Harmless, AnExitOutOfTheBlue) {
   EXPECT_EQ(ends[0].code, 42);
 }
 
+TEST(Harmless, AThrowOutOfNoexceptIsOneFailureWithItsDomainAndRequest) {
+  Daemon daemon = obedient();
+  daemon.ctl({"send", "web/0", "\"terminate\""});
+  const json failures = complete_failures(daemon, 1);
+  EXPECT_THAT(kinds(failures), testing::ElementsAre("terminate"));
+  EXPECT_EQ(failures[0]["message"], "no way out");
+  EXPECT_EQ(failures[0]["domain"], "request");
+  EXPECT_EQ(failures[0]["request"]["label"], "GET /noexcept");
+  EXPECT_EQ(failures[0]["exit"]["signal"], SIGABRT);
+  expect_service(daemon);
+  EXPECT_EQ(daemon.service()["restarts"], 1);
+  EXPECT_EQ(daemon.failures().size(), 1U);
+}
+
 // ---- workers that do not boot
 
 TEST(Harmless, AWorkerThatIsNeverReadyIsStartedAgainEverLater) {

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -95,7 +96,16 @@ void burst(refork::Worker& worker) {
   for (auto& thread : threads) thread.join();
 }
 
+// A throw out of a noexcept function, in the midst of a request.
+void throw_out_of_noexcept(refork::Worker& worker) {
+  const refork::Domain domain("request");
+  const auto request = worker.begin("GET /noexcept", domain);
+  domain.run(
+      []() noexcept { std::rethrow_exception(std::make_exception_ptr(std::runtime_error("no way out"))); });
+}
+
 void obey(refork::Worker& worker, std::string_view order) {
+  if (order == "\"terminate\"") throw_out_of_noexcept(worker);
   if (order == "\"burst\"") burst(worker);
   if (order == "\"burst and drain\"") {
     burst(worker);

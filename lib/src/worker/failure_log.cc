@@ -94,9 +94,11 @@ std::optional<proto::FailureNote> FailureLog::record(Failure& failure, Then then
   try {
     auto record = complete(failure, then, request);
     const auto now = Aggregator::Clock::now();
-    const bool only_counted = counted(record, now);
+    const bool last_word = record.kind == Kind::terminate;
+    const bool only_counted = !last_word && counted(record, now);
     if (!only_counted) put_down_or_keep(record, now, places_for_counts);
     failure.id = record.id;
+    if (last_word) close();
     if (only_counted) return std::nullopt;
     return proto::FailureNote{record.id, then};
   } catch (...) {
