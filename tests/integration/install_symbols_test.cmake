@@ -8,7 +8,11 @@ string(REPLACE "\n" ";" symbols "${symbols}")
 set(classes "")
 set(names "")
 foreach(symbol IN LISTS symbols)
-  if(symbol STREQUAL "" OR symbol MATCHES " A REFORK_[0-9]+$")
+  if(symbol STREQUAL "" OR symbol MATCHES " A (REFORK_[0-9]+|CXXABI_1\\.3)$")
+    continue()
+  endif()
+  if(symbol MATCHES " W __cxa_throw@@CXXABI_1\\.3$")  # the hook of the throw, before the runtime's
+    set(hook TRUE)
     continue()
   endif()
   string(REGEX REPLACE "^[0-9a-f]+ [A-Za-z] " "" name "${symbol}")
@@ -21,6 +25,10 @@ foreach(symbol IN LISTS symbols)
   endif()
   list(APPEND names "${name}")
 endforeach()
+
+if(NOT hook)
+  message(SEND_ERROR "not exported: __cxa_throw@@CXXABI_1.3, without which exceptions thrown again have no first stack")
+endif()
 
 # Every class of the public headers that is marked for export has its members in the library.
 file(GLOB headers ${INCLUDE}/refork/*.hpp)
