@@ -219,6 +219,22 @@ TEST_F(DomainSink, AnOutermostRunInsideAHandlerIsPartOfTheHandler) {
   EXPECT_EQ(sink.records[1].failure.kind, Kind::handler);
 }
 
+TEST_F(DomainSink, AFailureMadeByHandIsCompletedWithWhereItIsMade) {
+  Domain outer("connection");
+  Domain d("request");
+  domain::set_request(outer, 7);
+  d.set("user", "bob");
+  Failure failure = failure_of("teapot", "short and stout");
+  outer.run([&] { d.run([&] { EXPECT_EQ(domain::complete(failure, __builtin_return_address(0)), 7U); }); });
+  EXPECT_EQ(failure.domain, "request");
+  EXPECT_EQ(failure.domains, (std::vector<std::string>{"request", "connection"}));
+  EXPECT_EQ(failure.context.at(0).second, "bob");
+  EXPECT_FALSE(failure.stack.empty());
+  failure.domain = "its own";
+  domain::complete(failure, nullptr);
+  EXPECT_EQ(failure.domain, "its own");
+}
+
 TEST_F(DomainSink, MayBeTakenAwayWhileOthersRecord) {
   Domain d;
   d.on_error([](const Failure&) {});

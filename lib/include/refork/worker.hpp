@@ -153,7 +153,9 @@ class REFORK_API Worker {
   void crossed() noexcept;
 
   // Records a failure, stops accepting and asks reforkd for a replacement, as a captured error in a domain
-  // does by itself. Fills failure.id. Never throws, never waits. With no verdict for 1 s, it accepts again.
+  // does by itself. Fills failure.id and, where they are empty, domain, context and stack as of here; its
+  // request is that of the active domains. Never throws, never waits. With no verdict for 1 s, it accepts
+  // again.
   void fail(Failure& failure, Then then = Then::drain) noexcept;
 
   // Asks for the drain of this worker, without an error.

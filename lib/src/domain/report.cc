@@ -3,6 +3,8 @@
 
 #include "domain/capture.h"
 #include "domain/describe.h"
+#include "domain/hooks.h"
+#include "domain/snapshot.h"
 
 namespace refork {
 namespace {
@@ -48,6 +50,22 @@ Failure ErrorTraits<std::exception_ptr>::describe(const std::exception_ptr& erro
     failure.message.clear();
   }
   return failure;
+}
+
+std::uint64_t domain::complete(Failure& failure, const void* reported_from) noexcept {
+  detail::Snapshot snapshot;
+  snapshot.take(reported_from, nullptr);
+  try {
+    Failure here;
+    snapshot.tell(here);
+    if (failure.stack.empty()) failure.stack = std::move(here.stack);
+    if (failure.domains.empty()) failure.domains = std::move(here.domains);
+    if (failure.domain.empty() && !failure.domains.empty()) failure.domain = failure.domains.front();
+    detail::add_missing(failure.context, here.context);
+  } catch (...) {
+    // No memory: what the application said is the record.
+  }
+  return snapshot.request();
 }
 
 // The return address is where the stack of a reported error begins.

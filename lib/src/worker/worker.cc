@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "domain/sink.h"
 #include "worker/impl.h"
 #include "worker/process.h"
 
@@ -85,7 +86,10 @@ void Worker::crossed() noexcept {
   if (auto* const writer = worker::process.writer.load(std::memory_order_acquire)) writer->crossed();
 }
 
-void Worker::fail(Failure& failure, Then then) noexcept { impl_->record(failure, then, 0); }
+void Worker::fail(Failure& failure, Then then) noexcept {
+  const void* caller = __builtin_extract_return_addr(__builtin_return_address(0));
+  domain::record(failure, then, domain::complete(failure, caller));
+}
 void Worker::drain(DrainReason reason) { impl_->drain(reason); }
 int Worker::finish() noexcept { return impl_->finish(); }
 bool Worker::send(std::string_view json) { return impl_->send(json); }
