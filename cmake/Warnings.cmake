@@ -10,3 +10,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(refork_warnings INTERFACE -Wno-maybe-uninitialized)
   endif()
 endif()
+
+# The same for C.
+add_library(refork_c_warnings INTERFACE)
+target_compile_options(refork_c_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Werror -Wshadow -Wcast-qual -Wconversion -Wsign-conversion -Wstrict-prototypes
+  -Wmissing-prototypes -Wimplicit-fallthrough)

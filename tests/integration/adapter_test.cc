@@ -65,7 +65,7 @@ void expect_nothing_lost(const LoadResult& result) {
 }
 
 class Adapter : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Examples, Adapter, testing::Values("http_asio", "http_uv", "http_threads"),
+INSTANTIATE_TEST_SUITE_P(Examples, Adapter, testing::Values("http_asio", "http_libevent", "http_uv", "http_threads"),
                          [](const auto& tested) { return tested.param; });
 
 TEST_P(Adapter, AnswersRequestsOnOneConnectionOneAfterTheOther) {

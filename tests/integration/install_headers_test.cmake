@@ -1,5 +1,5 @@
 # cmake -DINCLUDE=… -DCOMPILERS=…;… -P install_headers_test.cmake
-# Each public header compiles alone without a warning: as C++17, what is for C as C11.
+# Each public header compiles alone without a warning: as C++17, and what is for C as C99, too.
 
 file(GLOB_RECURSE headers RELATIVE ${INCLUDE}/refork ${INCLUDE}/refork/*.hpp ${INCLUDE}/refork/*.h)
 if(NOT headers)

@@ -184,16 +184,26 @@ bool is_above(const Frame* frame, const Frame* other) noexcept {
 
 // What a call needs of an error that it captures.
 struct Capture {
+  State* state = nullptr;  // whose handler answers
   Boundary boundary = Boundary::inner;
   HandlerRef handler;
   Snapshot snapshot;
 };
 
+// The nearest run outward from here whose domain has a handler that may be run now.
+const Frame* run_with_handler(const Frame* frame) noexcept {
+  while (frame && !(frame->call && usable_handler(frame->state))) frame = frame->previous;
+  return frame;
+}
+
+// Marks, as a label, a run whose caller no exception may cross.
+const std::string for_c;
+
 // One call through a domain, of run() or of a bound callback. Its place on the stack is taken and left by
 // call_inside.
 class DomainCall : public Catcher {
  public:
-  // A bound callback's label, null for a run.
+  // A bound callback's label, null for a run, or &for_c.
   explicit DomainCall(const std::string* label) noexcept
       : Catcher{[](Catcher& self, const InFlight& thrown) noexcept {
           return static_cast<DomainCall&>(self).decide(thrown);
@@ -208,21 +218,28 @@ class DomainCall : public Catcher {
   Decision decide(const InFlight& thrown) noexcept {
     const FailedHandler* failed = find_failed_handler(thrown.exception);
     const bool hidden = failed && is_above(&frame_, failed->outward);
-    HandlerRef handler = hidden ? HandlerRef() : usable_handler(frame_.state);
-    const Boundary boundary = label_ ? Boundary::bound : boundary_above(frame_.previous);
+    State* state = frame_.state;
+    HandlerRef handler = hidden ? HandlerRef() : usable_handler(state);
+    Boundary boundary = bound() ? Boundary::bound : boundary_above(frame_.previous);
+    if (!handler && label_ == &for_c) {
+      // What would go outward is captured here already, for whom it would have come to.
+      const Frame* outward = run_with_handler(failed ? failed->outward : frame_.previous);
+      if (outward) handler = usable_handler(state = outward->state);
+      boundary = outward ? boundary_above(outward->previous) : Boundary::bound;
+    }
     const Decision decision = handler ? Decision::capture : without_handler(boundary);
     if (decision != Decision::capture) return decision;
     new (&capture_) Capture;
+    capture_.state = state;
     capture_.boundary = boundary;
     capture_.handler = std::move(handler);
-    capture_.snapshot.take(thrown, frame_.state);
+    capture_.snapshot.take(thrown, state);
     return decision;
   }
 
   // Only after a decision to capture: the exception has arrived.
   __attribute__((noinline, cold)) void captured(_Unwind_Exception* exception) {
     const Ending ending{capture_};
-    State* state = frame_.state;
     pop(frame_);
     Caught caught(exception, capture_.snapshot.native());
     Failure failure;
@@ -235,11 +252,11 @@ class DomainCall : public Catcher {
       forget_failed_handler();
     }
     try {
-      if (label_) failure.bound = *label_;
+      if (bound()) failure.bound = *label_;
     } catch (...) {
       failure.bound.clear();
     }
-    deliver(state, capture_.handler, failure, capture_.boundary, request);
+    deliver(capture_.state, capture_.handler, failure, capture_.boundary, request);
   }
 
  private:
@@ -247,6 +264,7 @@ class DomainCall : public Catcher {
     Capture& capture;
     ~Ending() { capture.~Capture(); }
   };
+  bool bound() const noexcept { return label_ && label_ != &for_c; }
 
   Frame frame_;
   const std::string* label_;
@@ -308,6 +326,10 @@ bool run(State* state, Thunk call, void* argument) {
 
 bool run_bound(State* state, const std::string& label, Thunk call, void* argument) {
   return call_inside(state, &label, call, argument);
+}
+
+bool run_for_c(State* state, Thunk call, void* argument) {
+  return call_inside(state, &for_c, call, argument);
 }
 
 void report(State* state, Failure& failure, const void* reported_from) {

@@ -69,6 +69,10 @@ std::exception_ptr describe_one(const std::exception_ptr& exception, std::string
                                 std::string& message) {
   try {
     std::rethrow_exception(exception);
+  } catch (const NamedError& thrown) {
+    type = thrown.type;
+    message = text_of(thrown);
+    return nullptr;
   } catch (const std::exception& thrown) {
     type = current_type();
     message = text_of(thrown);
