@@ -48,6 +48,15 @@ foreach(header IN LISTS headers)
   endforeach()
 endforeach()
 
+# So is every function of the C header.
+file(STRINGS ${INCLUDE}/refork/refork.h lines REGEX "^REFORK_API ")
+foreach(line IN LISTS lines)
+  string(REGEX REPLACE "^REFORK_API .*[ *](refork_[a-z_]+)\\(.*" "\\1" function "${line}")
+  if(NOT function IN_LIST names)
+    message(SEND_ERROR "${function}() is public, but librefork.so does not export it")
+  endif()
+endforeach()
+
 # What a program derives from, catches or dynamic_casts needs these in one place.
 foreach(name "typeinfo for refork::Member" "vtable for refork::Member")
   if(NOT names MATCHES "${name}")

@@ -345,7 +345,7 @@ static inline void refork_evhttp_leave_(struct refork_evhttp_connection_* connec
   char byte;
   const ssize_t got = recv(bufferevent_getfd(connection->bev), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   if (got > 0) return; /* evhttp is about to read it */
-  if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+  if (got == 0 || errno != EAGAIN)
     evhttp_connection_free(connection->evcon);
   else
     refork_evhttp_shut_(connection, REFORK_EVHTTP_LEAVING_);

@@ -20,11 +20,15 @@ Member& unwrap_member(const refork_member* member) {
   return *reinterpret_cast<Member*>(const_cast<refork_member*>(member));
 }
 
-void report_to(Member& member, Failure failure, const void* caller) {
+int report_to(Member& member, Failure failure, const void* caller) {
   const auto* const ours = dynamic_cast<const CMember*>(&member);
-  if (!ours || ours->listens) return member.report(std::move(failure));
+  if (!ours || ours->listens) {
+    member.report(std::move(failure));
+    return 0;
+  }
   failure.emitter = member.name();
-  c::report(detail::State::of(member.domain()), std::move(failure), caller);
+  const Domain domain = member.domain();
+  return c::report(detail::State::of(domain), std::move(failure), caller);
 }
 
 }  // namespace
@@ -59,7 +63,10 @@ int refork_member_on_error(refork_member* member, refork_handler listener, void*
 
 __attribute__((noinline)) int refork_member_report(refork_member* member, const refork_error* error) {
   const void* caller = __builtin_extract_return_addr(__builtin_return_address(0));
-  return c::guarded([&] { report_to(unwrap_member(member), c::describe(*error), caller); });
+  int result = 0;
+  const int described =
+      c::guarded([&] { result = report_to(unwrap_member(member), c::describe(*error), caller); });
+  return described ? described : result;
 }
 
 int refork_member_call(refork_member* member, refork_function function, void* arg) {
