@@ -19,11 +19,13 @@ static void listen_somewhere(struct refork_evhttp* server, refork_worker* worker
 
 int main(int argc, char** argv) {
   struct example_options options = example_parse_options(argc, argv);
+  refork_worker_options worker_options = REFORK_WORKER_OPTIONS_INIT;
   struct refork_evhttp* server;
   refork_worker* worker;
   int exit_code;
 
-  if (refork_worker_open(&worker, NULL) != 0) {
+  worker_options.show_query = options.show_query;
+  if (refork_worker_open(&worker, &worker_options) != 0) {
     fprintf(stderr, "%s\n", refork_error_message());
     return 1;
   }

@@ -8,7 +8,7 @@ endif()
 foreach(compiler IN LISTS COMPILERS)
   foreach(header IN LISTS headers)
     # As a user has it: included, not compiled itself, and twice.
-    file(WRITE ${SCRATCH}/header.txt "#include <refork/${header}>\n#include <refork/${header}>\n")
+    file(WRITE ${SCRATCH}/header.txt "#include <refork/${header}>\n#include <refork/${header}>\nextern int not_empty;\n")
     set(modes c++17)
     if(header MATCHES "\\.h$")
       list(APPEND modes c99)

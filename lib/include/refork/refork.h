@@ -241,9 +241,12 @@ typedef struct refork_worker_options {
   int exit_requested;
   int exit_error;
   int exit_deadline;
+  /* 1: the queries in the labels of requests are meant for the operator's eyes; 0: they are hidden. The
+   * service's own `redact` goes before this. */
+  int show_query;
 } refork_worker_options;
 #define REFORK_WORKER_OPTIONS_INIT \
-  { sizeof(refork_worker_options), REFORK_DRIVE_THREAD, REFORK_STANDALONE_AUTOMATIC, 30000, 1000, 0, 1, 3 }
+  { sizeof(refork_worker_options), REFORK_DRIVE_THREAD, REFORK_STANDALONE_AUTOMATIC, 30000, 1000, 0, 1, 3, 0 }
 
 /* Makes this process a worker: once, in main(), before other threads start. `options` may be NULL. -EEXIST:
  * it is one already; -EPROTO: the environment names a channel that is none (refork_error_message() tells).

@@ -46,6 +46,7 @@ Worker::Options options_of(const refork_worker_options& given) {
   options.exit_requested = given.exit_requested;
   options.exit_error = given.exit_error;
   options.exit_deadline = given.exit_deadline;
+  options.show_query = given.show_query != 0;
   return options;
 }
 
