@@ -54,8 +54,12 @@ TEST(Deadline, ASecondErrorInADrainDoesNotExtendIt) {
   EXPECT_EQ(ends[1].requested, "stop");
 }
 
-TEST(Deadline, AWorkerThatBlocksItsLoopIsGoneByThenAndItsRequestsAreNamed) {
-  const Daemon daemon = one_worker("http_asio");
+class BlockedLoop : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Servers, BlockedLoop, testing::Values("http_asio", "http_libevent"),
+                         [](const auto& tested) { return tested.param; });
+
+TEST_P(BlockedLoop, IsGoneByTheDeadlineAndItsRequestsAreNamed) {
+  const Daemon daemon = one_worker(GetParam());
   const pid_t pid = daemon.pids().at(0);
   HttpConnection waits(daemon.address());
   HttpConnection hangs(daemon.address());

@@ -44,8 +44,12 @@ bool listens(const Daemon& daemon, const Events& events, const std::string& serv
 
 // ---- drains
 
-TEST(Harmless, ASecondDrainOfTheSameWorker) {
-  Daemon daemon = web_of("http_asio", {"--workers", "2"});
+class Drained : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Servers, Drained, testing::Values("http_asio", "http_libevent"),
+                         [](const auto& tested) { return tested.param; });
+
+TEST_P(Drained, ASecondTimeIsHarmless) {
+  Daemon daemon = web_of(GetParam(), {"--workers", "2"});
   HttpConnection busy(daemon.address());
   ASSERT_TRUE(busy.send_get("/?delay=1500"));
   ASSERT_TRUE(daemon.wait_for([](const json& service) {

@@ -1,4 +1,4 @@
-# cmake -DBUILD=… -DSOURCE=… -DSCRATCH=… -DCXX=… -P install_test.cmake
+# cmake -DBUILD=… -DSOURCE=… -DSCRATCH=… -DCC=… -DCXX=… -P install_test.cmake
 # Installs librefork into a prefix, builds a project outside the tree against it in four ways, and runs what comes out; and
 # builds the example of the README.
 
@@ -53,6 +53,14 @@ separate_arguments(flags UNIX_COMMAND "${output}")
 run("build with pkg-config, static" ${CXX} -std=c++17 -static ${main} -o ${SCRATCH}/pc_static ${flags})
 run("run with pkg-config, static" ${SCRATCH}/pc_static)
 expect_shared(${SCRATCH}/pc_static FALSE)
+
+# A program in C, by a C compiler.
+set(main ${SOURCE}/tests/integration/install_project/main_c.c)
+run("pkg-config" pkg-config --cflags --libs refork)
+separate_arguments(flags UNIX_COMMAND "${output}")
+run("build C with pkg-config" ${CC} -std=c99 -Wall -Wextra -Wpedantic -Werror ${main} -o ${SCRATCH}/pc_c ${flags}
+    -Wl,-rpath,${lib_dir})
+run("run C with pkg-config" ${SCRATCH}/pc_c)
 
 # The README's example, built by the README's command.
 file(READ ${SOURCE}/README.md readme)

@@ -480,7 +480,7 @@ static inline void refork_evhttp_answered_(struct evhttp_request* req, void* arg
   refork_evhttp_finish_(request);
 }
 
-static inline void refork_evhttp_serve_(struct evhttp_request* req, void* arg) {
+static inline void refork_evhttp_handle_(struct evhttp_request* req, void* arg) {
   const struct refork_evhttp_route_* route = (const struct refork_evhttp_route_*)arg;
   struct refork_evhttp* server = route->server;
   struct refork_evhttp_connection_* connection = refork_evhttp_connection_of_(server, req);
@@ -751,9 +751,9 @@ static inline int refork_evhttp_set_cb(struct refork_evhttp* server, const char*
   made->function = function;
   made->arg = arg;
   if (path == NULL)
-    evhttp_set_gencb(server->http, refork_evhttp_serve_, made);
+    evhttp_set_gencb(server->http, refork_evhttp_handle_, made);
   else
-    failed = evhttp_set_cb(server->http, path, refork_evhttp_serve_, made);
+    failed = evhttp_set_cb(server->http, path, refork_evhttp_handle_, made);
   if (failed != 0) {
     free(made);
     return failed == -1 ? -EEXIST : -ENOMEM;

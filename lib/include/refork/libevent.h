@@ -152,9 +152,9 @@ static inline void refork_bufferevent_call_run_(void* arg) {
     call->event(call->bufferevent, call->what, call->arg);
 }
 
-static inline void refork_bufferevent_call_(const struct refork_bufferevent_callbacks_* of,
-                                            struct bufferevent* bufferevent, bufferevent_data_cb data,
-                                            short what) {
+static inline void refork_bufferevent_dispatch_(const struct refork_bufferevent_callbacks_* of,
+                                                struct bufferevent* bufferevent, bufferevent_data_cb data,
+                                                short what) {
   struct refork_bufferevent_call_ call;
   refork_domain* domain = refork_domain_ref(of->domain); /* the callback may free the bufferevent */
   call.bufferevent = bufferevent;
@@ -168,17 +168,17 @@ static inline void refork_bufferevent_call_(const struct refork_bufferevent_call
 
 static inline void refork_bufferevent_read_(struct bufferevent* bufferevent, void* arg) {
   const struct refork_bufferevent_callbacks_* self = (const struct refork_bufferevent_callbacks_*)arg;
-  refork_bufferevent_call_(self, bufferevent, self->read, 0);
+  refork_bufferevent_dispatch_(self, bufferevent, self->read, 0);
 }
 
 static inline void refork_bufferevent_write_(struct bufferevent* bufferevent, void* arg) {
   const struct refork_bufferevent_callbacks_* self = (const struct refork_bufferevent_callbacks_*)arg;
-  refork_bufferevent_call_(self, bufferevent, self->write, 0);
+  refork_bufferevent_dispatch_(self, bufferevent, self->write, 0);
 }
 
 static inline void refork_bufferevent_event_(struct bufferevent* bufferevent, short what, void* arg) {
   const struct refork_bufferevent_callbacks_* self = (const struct refork_bufferevent_callbacks_*)arg;
-  if (self->event != NULL) refork_bufferevent_call_(self, bufferevent, NULL, what);
+  if (self->event != NULL) refork_bufferevent_dispatch_(self, bufferevent, NULL, what);
 }
 
 /* The callbacks set by refork_bufferevent_setcb(), or NULL. */
