@@ -4,8 +4,10 @@
 
 #include <dwarf.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 
 #include "symbolizer/elf_file.h"
 #include "symbolizer/names.h"
@@ -31,15 +33,6 @@ std::string build_id_of(Dwfl_Module* module) {
 }
 
 int find_no_elf(Dwfl_Module*, void**, const char*, Dwarf_Addr, char**, Elf**) noexcept { return -1; }
-
-// The compilation unit of an address: by the index of addresses, or by looking at each where a compiler wrote
-// no index.
-Dwarf_Die* unit_at(Dwfl_Module* module, Dwarf_Addr address, Dwarf_Addr& bias) {
-  if (Dwarf_Die* unit = dwfl_module_addrdie(module, address, &bias)) return unit;
-  for (Dwarf_Die* unit = nullptr; (unit = dwfl_module_nextcu(module, unit, &bias));)
-    if (dwarf_haspc(unit, address - bias) > 0) return unit;
-  return nullptr;
-}
 
 struct Place {
   std::string file;
@@ -151,14 +144,43 @@ base::UniqueFd Module::separate_debug_file(const char* link, std::uint32_t crc) 
   return {};
 }
 
-std::vector<proto::Symbol> Module::symbols_at(std::uint64_t return_offset) const {
+// Of units that the file has no index for: not every compiler writes one.
+void Module::index_units() {
+  Dwarf_Addr bias = 0;
+  for (Dwarf_Die* unit = nullptr; (unit = dwfl_module_nextcu(module_, unit, &bias));) {
+    Dwarf_Addr base = 0, low = 0, high = 0;
+    for (std::ptrdiff_t at = 0; (at = dwarf_ranges(unit, at, &base, &low, &high)) > 0;)
+      if (low < high) units_.push_back({low + bias, high + bias, unit});
+  }
+  std::ranges::sort(units_, {}, &Unit::low);
+  indexed_ = true;
+}
+
+Dwarf_Die* Module::unit_at(Dwarf_Addr address, Dwarf_Addr& bias) {
+  if (Dwarf_Die* unit = dwfl_module_addrdie(module_, address, &bias)) return unit;
+  if (!indexed_) index_units();
+  const auto next = std::ranges::upper_bound(units_, address, {}, &Unit::low);
+  if (next == units_.begin() || address >= std::prev(next)->high) return nullptr;
+  dwfl_module_getdwarf(module_, &bias);
+  return std::prev(next)->die;
+}
+
+// The same failure comes again and again, and looking a place up may mean reading a whole symbol table.
+const std::vector<proto::Symbol>& Module::symbols_at(std::uint64_t return_offset) {
+  const auto known = known_.find(return_offset);
+  if (known != known_.end()) return known->second;
+  if (known_.size() >= max_known) known_.clear();
+  return known_.emplace(return_offset, look_up(return_offset)).first->second;
+}
+
+std::vector<proto::Symbol> Module::look_up(std::uint64_t return_offset) {
   GElf_Addr elf_bias = 0;
   if (!dwfl_module_getelf(module_, &elf_bias)) return {};
   // The call itself stands before the address it returns to.
   const Dwarf_Addr address = return_offset - 1 + elf_bias;
   Dwarf_Addr bias = 0;
   std::vector<proto::Symbol> symbols;
-  if (Dwarf_Die* unit = unit_at(module_, address, bias)) symbols = functions_at(unit, address - bias);
+  if (Dwarf_Die* unit = unit_at(address, bias)) symbols = functions_at(unit, address - bias);
   if (symbols.empty() || symbols.back().function.empty()) {
     auto name = symbol_at(module_, address);
     if (symbols.empty() && !name.empty()) symbols.emplace_back();

@@ -47,7 +47,7 @@ std::vector<std::string> candidates(const proto::SymbolQuestion& question, const
 
 }  // namespace
 
-const Module* Resolver::load(const std::string& file, const std::string& path) {
+Module* Resolver::load(const std::string& file, const std::string& path) {
   auto fd = open_regular(file);
   if (!fd) return nullptr;
   const auto key = key_of(fd.get());
@@ -63,11 +63,10 @@ const Module* Resolver::load(const std::string& file, const std::string& path) {
   return files_.front().module.get();
 }
 
-const Module* Resolver::module_for(const proto::SymbolQuestion& question, const std::string& path,
-                                   int executable) {
+Module* Resolver::module_for(const proto::SymbolQuestion& question, const std::string& path, int executable) {
   const std::string build_id = build_id_of(question, path);
   for (const auto& file : candidates(question, path, build_id, executable, debug_root_)) {
-    const Module* module = load(file, path);
+    Module* module = load(file, path);
     if (module && (build_id.empty() || module->build_id() == build_id)) return module;
   }
   return nullptr;
@@ -82,7 +81,7 @@ proto::SymbolAnswer Resolver::answer(const proto::SymbolQuestion& question, int 
   // Module by module: one that is in use is never the one that is forgotten.
   for (const auto& [path, frames] : by_module) {
     if (path.empty()) continue;
-    const Module* module = module_for(question, path, executable);
+    Module* module = module_for(question, path, executable);
     if (!module) continue;
     for (const auto i : frames) answer.frames[i] = module->symbols_at(question.frames[i].offset);
   }

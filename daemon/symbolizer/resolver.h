@@ -26,8 +26,8 @@ class Resolver {
     FileKey key;
     std::unique_ptr<Module> module;  // null: it cannot be read
   };
-  const Module* module_for(const proto::SymbolQuestion& question, const std::string& path, int executable);
-  const Module* load(const std::string& file, const std::string& path);
+  Module* module_for(const proto::SymbolQuestion& question, const std::string& path, int executable);
+  Module* load(const std::string& file, const std::string& path);
 
   std::string debug_root_;
   std::list<File> files_;  // used last first
