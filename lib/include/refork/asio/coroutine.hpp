@@ -1,9 +1,10 @@
 #pragma once
 
 // Coroutines of Boost.Asio and domains. A coroutine spawned on an Executor resumes in the domain in which it
-// awaited, whoever completes what it waits for. A Scope in a coroutine ends with the first co_await in it, as
-// far as other callbacks of the thread are concerned; the coroutine itself goes on in its domain. To await
-// something inside another domain and to return from it use run(). (C++20; as C++17 only `reported` is here.)
+// awaited, whoever completes what it waits for. To await something inside another domain, and to return from
+// it, use run(): a Scope must not be held across a co_await, because it is of one thread. (Where one thread
+// runs the loop such a Scope ends for others of the thread with the co_await, and for the coroutine never.)
+// C++20; as C++17 only `reported` is here.
 
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/detail/config.hpp>
@@ -92,12 +93,18 @@ auto in_domains(ExecutorOrContext& from) {
     return make_executor(from);
 }
 
-// Goes on in the domain, or in none.
+// Goes on in the domain, or in none. The scope in which the rest is scheduled is this thread's, and not the
+// coroutine's: another thread may go on with that before the scope has ended.
 template <class Executor>
 boost::asio::awaitable<void, Executor> move_into(Domain domain) {
-  const auto executor = co_await boost::asio::this_coro::executor;
-  const Scope scope = domain.enter();  // it is in this scope that the rest is scheduled
-  co_await boost::asio::post(executor, boost::asio::use_awaitable_t<Executor>());
+  const auto schedule = [](auto handler, const Domain& where, const Executor& on) {
+    const Domain kept = where;
+    const Scope scope = kept.enter();
+    boost::asio::post(Executor(on), std::move(handler));
+  };
+  const Executor executor = co_await boost::asio::this_coro::executor;
+  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<Executor>, void()>(
+      schedule, boost::asio::use_awaitable_t<Executor>(), domain, executor);
 }
 
 }  // namespace detail
