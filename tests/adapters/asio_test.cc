@@ -75,7 +75,9 @@ TEST_F(Asio, ATimerMadeInOneDomainAndStartedInAnotherBelongsToTheSecond) {
 
 // D5
 TEST_F(Asio, ThereIsNoWayOutOfADomainByHoppingFromCallbackToCallback) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   Timer timer(executor);
   char byte = 0;
   a.domain.run([&] {
@@ -94,7 +96,9 @@ TEST_F(Asio, ThereIsNoWayOutOfADomainByHoppingFromCallbackToCallback) {
 
 TEST_F(Asio, ACancelledOperationEndsInItsOwnDomain) {
   Timer timer(executor, std::chrono::hours(1));
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   char byte = 0;
   error_code told;
   a.domain.run([&] {
@@ -192,7 +196,9 @@ TEST_F(Asio, AResolverCallsBackInTheDomainThatAsked) {
 }
 
 TEST_F(Asio, EveryStepOfAComposedOperationRunsInTheDomainThatStartedIt) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   std::string received(4, '\0');
   a.domain.run([&] {
     net::async_read(
@@ -217,7 +223,9 @@ TEST_F(Asio, EveryStepOfAComposedOperationRunsInTheDomainThatStartedIt) {
 }
 
 TEST_F(Asio, ReadUntilThrowsIntoTheDomainThatReads) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   std::string line;
   a.domain.run([&] {
     net::async_read_until(server, net::dynamic_buffer(line), '\n',
@@ -230,7 +238,9 @@ TEST_F(Asio, ReadUntilThrowsIntoTheDomainThatReads) {
 }
 
 TEST_F(Asio, BeastReadsAndWritesInTheDomainThatStartedThem) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   boost::beast::flat_buffer buffer;
   http::request<http::string_body> request;
   http::response<http::string_body> response{http::status::ok, 11, "fine"};
@@ -248,7 +258,9 @@ TEST_F(Asio, BeastReadsAndWritesInTheDomainThatStartedThem) {
 }
 
 TEST_F(Asio, ABeastStreamsTimeoutIsToldInTheDomainThatReads) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   boost::beast::basic_stream<Local, Executor> stream(std::move(server));
   char byte = 0;
   error_code told;
@@ -425,7 +437,9 @@ TEST_F(Asio, AnInterceptedConnectThatFailsIsReportedAndNotCalled) {
 }
 
 TEST_F(Asio, AnInterceptedOperationThatSucceedsIsCalledWithTheRest) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   std::size_t written = 0;
   a.domain.run([&] {
     client.async_write_some(net::buffer("abc", 3), a.domain.intercept([&](std::size_t size) {
@@ -449,7 +463,9 @@ TEST_F(Asio, AnErrorOfAnyCategoryIsOneIfItSaysSo) {
 }
 
 TEST_F(Asio, AnOperationThatIsOnlyReportedLosesNoErrorAndTakesNoSuccessForOne) {
-  auto [client, server] = pair();
+  auto both = pair();
+  [[maybe_unused]] LocalSocket& client = both.first;
+  [[maybe_unused]] LocalSocket& server = both.second;
   char byte = 0;
   client.close();
   a.domain.run([&] { server.async_read_some(net::buffer(&byte, 1), refork::asio::reported); });
