@@ -178,7 +178,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
 int main(int argc, char** argv) {
   const example::Options options = example::parse_options(argc, argv);
-  refork::Worker worker;
+  refork::Worker worker(example::worker_options(options));
   uv_loop_t* const loop = uv_default_loop();
   refork::uv::Server server(loop, worker, [&](std::shared_ptr<refork::uv::Connection> connection) {
     std::make_shared<Session>(std::move(connection), options)->next_request();
