@@ -59,7 +59,7 @@ foreach(line IN LISTS lines)
 endforeach()
 
 # What a program derives from, catches or dynamic_casts needs these in one place.
-foreach(name "typeinfo for refork::Member" "vtable for refork::Member")
+foreach(name "typeinfo for refork::Emitter" "vtable for refork::Emitter")
   if(NOT names MATCHES "${name}")
     message(SEND_ERROR "not exported: ${name}")
   endif()

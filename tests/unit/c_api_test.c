@@ -385,35 +385,35 @@ static void a_call_needs_no_object(void) {
 static void a_member_reports_to_its_domain_unless_it_has_a_listener(void) {
   struct seen seen, listened;
   refork_domain *domain = seeing("d", &seen), *found;
-  refork_member* member = refork_member_new("upstream");
-  refork_member* listed[2] = {NULL, NULL};
+  refork_emitter* member = refork_emitter_new("upstream");
+  refork_emitter* listed[2] = {NULL, NULL};
   const refork_error error = error_of("t", EPIPE, NULL);
   memset(&listened, 0, sizeof listened);
-  EXPECT_TEXT(refork_member_name(member), "upstream");
-  EXPECT(refork_member_domain(member) == NULL);
-  EXPECT(refork_member_report(member, &error) == -ENOENT);
+  EXPECT_TEXT(refork_emitter_name(member), "upstream");
+  EXPECT(refork_emitter_domain(member) == NULL);
+  EXPECT(refork_emitter_report(member, &error) == -ENOENT);
   EXPECT(refork_domain_add(domain, member) == 0);
   EXPECT(refork_domain_members(domain, listed, 2) == 1 && listed[0] == member);
-  found = refork_member_domain(member);
+  found = refork_emitter_domain(member);
   EXPECT(found == domain);
   refork_domain_unref(found);
-  EXPECT(refork_member_report(member, &error) == 0);
+  EXPECT(refork_emitter_report(member, &error) == 0);
   EXPECT_TEXT(seen.emitter, "upstream");
   found = NULL;
-  EXPECT(refork_member_call(member, note_current, &found) == 0);
+  EXPECT(refork_emitter_call(member, note_current, &found) == 0);
   EXPECT(found == domain);
   refork_domain_unref(found);
 
-  EXPECT(refork_member_on_error(member, see, &listened, count_freed) == 0);
-  EXPECT(refork_member_report(member, &error) == 0);
+  EXPECT(refork_emitter_on_error(member, see, &listened, count_freed) == 0);
+  EXPECT(refork_emitter_report(member, &error) == 0);
   EXPECT(listened.calls == 1 && seen.calls == 1);
-  EXPECT(refork_member_on_error(member, NULL, NULL, NULL) == 0);
+  EXPECT(refork_emitter_on_error(member, NULL, NULL, NULL) == 0);
   EXPECT(listened.freed == 1);
   EXPECT(refork_domain_remove(domain, member) == 0);
   EXPECT(refork_domain_members(domain, NULL, 0) == 0);
   EXPECT(refork_domain_add(NULL, member) == -EINVAL);
-  refork_member_free(member);
-  refork_member_free(NULL);
+  refork_emitter_free(member);
+  refork_emitter_free(NULL);
   refork_domain_unref(domain);
 }
 

@@ -244,37 +244,37 @@ TEST(DomainReport, WithoutAHandlerItIsThrownToTheCaller) {
 // D11, D13, D14
 TEST(DomainMembers, AreThoseAddedInOrder) {
   Domain d;
-  Member a;
-  Member b;
+  Emitter a;
+  Emitter b;
   d.add(a);
   d.add(b);
   d.add(a);  // twice is once
-  EXPECT_EQ(d.members(), (std::vector<Member*>{&a, &b}));
+  EXPECT_EQ(d.members(), (std::vector<Emitter*>{&a, &b}));
   EXPECT_EQ(a.domain(), d);
   d.remove(a);
-  EXPECT_EQ(d.members(), std::vector<Member*>{&b});
+  EXPECT_EQ(d.members(), std::vector<Emitter*>{&b});
   EXPECT_FALSE(a.domain());
   d.remove(a);
-  EXPECT_EQ(d.members(), std::vector<Member*>{&b});
+  EXPECT_EQ(d.members(), std::vector<Emitter*>{&b});
 }
 
 TEST(DomainMembers, AMemberMovesFromOneDomainToAnother) {
   Domain a;
   Domain b;
-  Member member;
+  Emitter member;
   a.add(member);
   b.add(member);
   EXPECT_TRUE(a.members().empty());
-  EXPECT_EQ(b.members(), std::vector<Member*>{&member});
+  EXPECT_EQ(b.members(), std::vector<Emitter*>{&member});
   a.remove(member);  // not its own any more
   EXPECT_EQ(member.domain(), b);
-  EXPECT_EQ(b.members(), std::vector<Member*>{&member});
+  EXPECT_EQ(b.members(), std::vector<Emitter*>{&member});
 }
 
 TEST(DomainMembers, AMemberRemovesItselfWhenItEnds) {
   Domain d;
   {
-    Member member;
+    Emitter member;
     d.add(member);
   }
   EXPECT_TRUE(d.members().empty());
@@ -283,8 +283,8 @@ TEST(DomainMembers, AMemberRemovesItselfWhenItEnds) {
 // D6
 TEST(DomainMembers, AMemberMadeInsideIsBoundButNotListed) {
   Domain d;
-  std::unique_ptr<Member> member;
-  d.run([&] { member = std::make_unique<Member>("connection"); });
+  std::unique_ptr<Emitter> member;
+  d.run([&] { member = std::make_unique<Emitter>("connection"); });
   EXPECT_EQ(member->domain(), d);
   EXPECT_TRUE(d.members().empty());
   d.remove(*member);
@@ -294,7 +294,7 @@ TEST(DomainMembers, AMemberMadeInsideIsBoundButNotListed) {
 // D44
 TEST(DomainMembers, AMemberKeepsItsDomainAlive) {
   Seen seen;
-  Member connection("pooled");
+  Emitter connection("pooled");
   {
     Domain d("request");
     d.on_error(seen.handler());
@@ -313,7 +313,7 @@ TEST(DomainMembers, AListenerOfItsOwnWins) {
   Seen domain_seen;
   Seen own;
   d.on_error(domain_seen.handler());
-  Member member("upstream");
+  Emitter member("upstream");
   d.add(member);
   member.on_error(own.handler());
   member.report(std::make_exception_ptr(std::out_of_range("far")));
@@ -325,7 +325,7 @@ TEST(DomainMembers, AListenerOfItsOwnWins) {
 }
 
 TEST(DomainMembers, AnUnboundMemberThrowsToTheCaller) {
-  Member member;
+  Emitter member;
   EXPECT_THROW(member.report(refused), std::system_error);
 }
 
@@ -337,7 +337,7 @@ TEST(DomainMembers, TheirEventsRunInTheirDomainWhicheverIsActive) {
   Seen other;
   own.on_error(seen.handler());
   active.on_error(other.handler());
-  Member member("timer");
+  Emitter member("timer");
   own.add(member);
   Domain inside = Domain::empty();
   EXPECT_TRUE(active.run([&] {
@@ -358,8 +358,8 @@ TEST(DomainMembers, ATimerAddedToAnotherDomainTicksInThatOne) {
   Domain second;
   Seen seen;
   second.on_error(seen.handler());
-  std::unique_ptr<Member> timer;
-  first.run([&] { timer = std::make_unique<Member>("timer"); });
+  std::unique_ptr<Emitter> timer;
+  first.run([&] { timer = std::make_unique<Emitter>("timer"); });
   auto tick = [&] { timer->call([] { throw_error("tick"); }); };
   second.add(*timer);
   tick();
@@ -368,7 +368,7 @@ TEST(DomainMembers, ATimerAddedToAnotherDomainTicksInThatOne) {
 }
 
 TEST(DomainMembers, AnUnboundMembersEventIsOnlyCalled) {
-  Member member;
+  Emitter member;
   EXPECT_EQ(member.call([] { return 7; }), 7);
   EXPECT_THROW(member.call([] { throw_error(); }), std::runtime_error);
 }
@@ -376,12 +376,12 @@ TEST(DomainMembers, AnUnboundMembersEventIsOnlyCalled) {
 TEST(DomainMembers, MovingOneWhileItsDomainHandlesItsErrorIsHarmless) {
   Domain d;
   Domain quarantine;
-  Member member;
+  Emitter member;
   d.add(member);
   d.on_error([&](const Failure&) { quarantine.add(member); });
   member.report(refused);
   EXPECT_TRUE(d.members().empty());
-  EXPECT_EQ(quarantine.members(), std::vector<Member*>{&member});
+  EXPECT_EQ(quarantine.members(), std::vector<Emitter*>{&member});
 }
 
 // D9
@@ -395,7 +395,7 @@ TEST(DomainParent, IsToldWhatIsReportedToAChildWithoutAHandler) {
   child.add(grandchild);
   EXPECT_EQ(grandchild.parent(), child);
   grandchild.report(refused);
-  Member member("upstream");
+  Emitter member("upstream");
   child.add(member);
   member.report(refused);
   ASSERT_EQ(seen.count(), 2u);

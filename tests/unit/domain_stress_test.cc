@@ -79,7 +79,7 @@ void live_and_die(int i) {
   domain.on_error([domain](const Failure&) {});
   domain.set("key", "value");
   auto bound = domain.bind([] { return 1; });
-  Member member("connection");
+  Emitter member("connection");
   domain.add(member);
   EXPECT_EQ(bound(), 1);
   if (i % 16 == 0) domain.run([] { throw_error(); });

@@ -17,7 +17,7 @@
 namespace refork {
 
 class Domain;
-class Member;
+class Emitter;
 
 template <class F>
 class Bound;
@@ -136,7 +136,7 @@ class REFORK_API Scope {
 // The scope in which a request's errors are caught, as Node.js' `domain`.
 //
 // A Domain is a handle: cheap to copy, equal if it names the same domain, possibly empty. The domain itself
-// lives as long as a handle, a bound callback or a member names it; do not let go of the last one while
+// lives as long as a handle, a bound callback or an emitter names it; do not let go of the last one while
 // another thread is inside run(). Handles that its own error handler captured directly do not count, so
 // `domain.on_error([domain](auto&) { … })` is no leak. All members may be called from any thread; operations
 // that need a domain throw std::logic_error on an empty handle, run() and bind() then do nothing but call.
@@ -194,11 +194,12 @@ class REFORK_API Domain {
   void report(const std::exception_ptr& error) const;
   void report(Failure failure) const;
 
-  // Binds the member, after removing it from the domain it was bound to; nothing if it is bound here already.
-  void add(Member& member) const;
-  void remove(Member& member) const;  // nothing if it is bound elsewhere
-  // Those added, in order; a member made inside is bound, but not listed.
-  std::vector<Member*> members() const;
+  // Binds the emitter, after removing it from the domain it was bound to; nothing if it is bound here
+  // already.
+  void add(Emitter& emitter) const;
+  void remove(Emitter& emitter) const;  // nothing if it is bound elsewhere
+  // Those added, in order; one made inside is bound, but not listed.
+  std::vector<Emitter*> members() const;
 
   // Makes this the parent of another domain, which it keeps alive no longer than before: what is reported to
   // the other one, and finds no handler there, is reported here. (What is thrown goes to the domains active
@@ -216,7 +217,7 @@ class REFORK_API Domain {
   friend bool operator!=(const Domain& a, const Domain& b) noexcept { return a.state_ != b.state_; }
 
  private:
-  friend class Member;
+  friend class Emitter;
   template <class F>
   friend class Bound;
   template <class F>
@@ -240,12 +241,12 @@ REFORK_API void observe_failures(Domain::Handler observer);
 // What an application reports errors through, as Node's event emitter: a connection, an upstream, a timer, an
 // object of a library of your own, which derives from it. Bound to the domain in which it was made, or to
 // which it was added; removes itself when it ends. Used by one thread at a time.
-class REFORK_API Member {
+class REFORK_API Emitter {
  public:
-  explicit Member(std::string name = {});
-  virtual ~Member();
-  Member(const Member&) = delete;
-  Member& operator=(const Member&) = delete;
+  explicit Emitter(std::string name = {});
+  virtual ~Emitter();
+  Emitter(const Emitter&) = delete;
+  Emitter& operator=(const Emitter&) = delete;
 
   const std::string& name() const noexcept { return name_; }
   Domain domain() const noexcept { return domain_; }
@@ -254,12 +255,12 @@ class REFORK_API Member {
   // reported; what it throws goes to the caller of report().
   void on_error(Domain::Handler listener);
 
-  // Calls f inside the member's domain, whichever is active, as a callback bound to it would be: for the
+  // Calls f inside the emitter's domain, whichever is active, as a callback bound to it would be: for the
   // events of a connection, the ticks of a timer. Returns R{} after a capture.
   template <class F, class... Args>
   std::invoke_result_t<F, Args...> call(F&& f, Args&&... args) const;
 
-  // As Domain::report, with this member as the emitter.
+  // As Domain::report, with this as the emitter.
   void report(const std::error_code& error, std::string_view message = {});
   void report(const std::exception_ptr& error);
   void report(Failure failure);
@@ -370,7 +371,7 @@ Bound<std::decay_t<F>> bind(F&& f, std::string label = {}) {
 }
 
 template <class F, class... Args>
-std::invoke_result_t<F, Args...> Member::call(F&& f, Args&&... args) const {
+std::invoke_result_t<F, Args...> Emitter::call(F&& f, Args&&... args) const {
   auto body = [&]() -> std::invoke_result_t<F, Args...> {
     return std::invoke(std::forward<F>(f), std::forward<Args>(args)...);
   };

@@ -52,7 +52,7 @@ struct Failure {
   std::vector<std::string> domains;  // the domains active where it happened, innermost first
   bool thrown = true;                // false: reported, or passed to an intercepted callback
   std::string bound;                 // label of the bound callback through which it came, if any
-  std::string emitter;               // the member that reported it, if any
+  std::string emitter;               // the Emitter that reported it, if any
   bool rethrown = false;             // the stack is that of a rethrow, the first throw is not known
 
   std::vector<void*> stack;  // return addresses from the place that threw, newest first, 128 at most

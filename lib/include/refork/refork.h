@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 typedef struct refork_domain refork_domain;
-typedef struct refork_member refork_member;
+typedef struct refork_emitter refork_emitter;
 typedef struct refork_callback refork_callback;
 typedef struct refork_failure refork_failure;
 typedef struct refork_worker refork_worker;
@@ -82,7 +82,7 @@ REFORK_API const char* refork_failure_message(const refork_failure* failure);
 REFORK_API const char* refork_failure_domain(const refork_failure* failure); /* the one that captured it */
 REFORK_API const char* refork_failure_bound(const refork_failure* failure);  /* label of the bound callback */
 REFORK_API const char* refork_failure_emitter(
-    const refork_failure* failure); /* the member that reported it */
+    const refork_failure* failure); /* the emitter that reported it */
 REFORK_API const char* refork_failure_id(
     const refork_failure* failure);                                  /* of its record; "" if not recorded */
 REFORK_API int refork_failure_thrown(const refork_failure* failure); /* 0: reported */
@@ -191,29 +191,29 @@ REFORK_API int refork_call(const refork_callback* callback);
 /* Calls and frees it: for libraries that take a void (*)(void *) and call it once. */
 REFORK_API void refork_call_once(void* callback);
 
-/* ---- members: what a program reports errors through ---- */
+/* ---- emitters: what a program reports errors through ---- */
 
-/* A member of the domain that is active now, if any: a connection, an upstream, a timer. Used by one thread
- * at a time; the caller's to free, which also takes it out of its domain. NULL without memory. */
-REFORK_API refork_member* refork_member_new(const char* name);
-REFORK_API void refork_member_free(refork_member* member);
-REFORK_API const char* refork_member_name(const refork_member* member);
+/* An emitter, bound to the domain that is active now, if any: a connection, an upstream, a timer. Used by one
+ * thread at a time; the caller's to free, which also takes it out of its domain. NULL without memory. */
+REFORK_API refork_emitter* refork_emitter_new(const char* name);
+REFORK_API void refork_emitter_free(refork_emitter* emitter);
+REFORK_API const char* refork_emitter_name(const refork_emitter* emitter);
 /* Its domain with a new reference for the caller, or NULL. */
-REFORK_API refork_domain* refork_member_domain(const refork_member* member);
+REFORK_API refork_domain* refork_emitter_domain(const refork_emitter* emitter);
 /* A listener of its own wins over the domain, which is then told nothing, as it is if the error is recorded.
  * NULL removes it. `free_arg` as in refork_domain_on_error(). */
-REFORK_API int refork_member_on_error(refork_member* member, refork_handler listener, void* arg,
-                                      refork_free free_arg);
-/* As refork_report() to its domain, with the member as the emitter. */
-REFORK_API int refork_member_report(refork_member* member, const refork_error* error);
-/* Calls function(arg) inside the member's domain, labelled with its name, as refork_call_in(). */
-REFORK_API int refork_member_call(refork_member* member, refork_function function, void* arg);
+REFORK_API int refork_emitter_on_error(refork_emitter* emitter, refork_handler listener, void* arg,
+                                       refork_free free_arg);
+/* As refork_report() to its domain, with this as the emitter. */
+REFORK_API int refork_emitter_report(refork_emitter* emitter, const refork_error* error);
+/* Calls function(arg) inside the emitter's domain, labelled with its name, as refork_call_in(). */
+REFORK_API int refork_emitter_call(refork_emitter* emitter, refork_function function, void* arg);
 /* Binds it to this domain, after taking it out of the one it was in; -EINVAL if that cannot be. */
-REFORK_API int refork_domain_add(refork_domain* domain, refork_member* member);
+REFORK_API int refork_domain_add(refork_domain* domain, refork_emitter* emitter);
 REFORK_API int refork_domain_remove(refork_domain* domain,
-                                    refork_member* member); /* nothing if it is elsewhere */
+                                    refork_emitter* emitter); /* nothing if it is elsewhere */
 /* Fills in up to `size` of the members added, in order; returns how many there are. */
-REFORK_API size_t refork_domain_members(const refork_domain* domain, refork_member** members, size_t size);
+REFORK_API size_t refork_domain_members(const refork_domain* domain, refork_emitter** members, size_t size);
 
 /* ---- the worker ---- */
 

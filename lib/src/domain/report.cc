@@ -102,17 +102,17 @@ void report_from(Failure& failure, const std::string& emitter, const Domain::Han
 
 }  // namespace
 
-void Member::report(const std::error_code& error, std::string_view message) {
+void Emitter::report(const std::error_code& error, std::string_view message) {
   Failure failure = describe_code(error, message);
   report_from(failure, name_, listener_, domain_.state_, REFORK_CALLER);
 }
 
-void Member::report(const std::exception_ptr& error) {
+void Emitter::report(const std::exception_ptr& error) {
   Failure failure = ErrorTraits<std::exception_ptr>::describe(error);
   report_from(failure, name_, listener_, domain_.state_, REFORK_CALLER);
 }
 
-void Member::report(Failure failure) {
+void Emitter::report(Failure failure) {
   report_from(failure, name_, listener_, domain_.state_, REFORK_CALLER);
 }
 

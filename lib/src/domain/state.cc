@@ -180,16 +180,16 @@ void Domain::also_on_error(Handler handler, Then then) const {
   state.handler = std::move(added);
 }
 
-void Domain::add(Member& member) const {
+void Domain::add(Emitter& emitter) const {
   State& state = required(state_, "add");
-  if (member.domain_ == *this) return;
+  if (emitter.domain_ == *this) return;
   {
     std::lock_guard lock(state.mutex);
-    state.members.push_back(&member);
+    state.members.push_back(&emitter);
   }
-  if (member.domain_) member.domain_.remove(member);
-  member.domain_ = *this;
-  member.listed_ = true;
+  if (emitter.domain_) emitter.domain_.remove(emitter);
+  emitter.domain_ = *this;
+  emitter.listed_ = true;
 }
 
 void Domain::add(const Domain& child) const {
@@ -219,16 +219,16 @@ void Domain::remove(const Domain& child) const {
 
 Domain Domain::parent() const noexcept { return Domain(detail::parent_of(state_), Adopt::reference); }
 
-void Domain::remove(Member& member) const {
-  if (!state_ || member.domain_ != *this) return;
-  Domain kept = std::exchange(member.domain_, empty());  // *this may be the member's own handle
-  if (!std::exchange(member.listed_, false)) return;
+void Domain::remove(Emitter& emitter) const {
+  if (!state_ || emitter.domain_ != *this) return;
+  Domain kept = std::exchange(emitter.domain_, empty());  // *this may be the emitter's own handle
+  if (!std::exchange(emitter.listed_, false)) return;
   std::lock_guard lock(kept.state_->mutex);
   auto& members = kept.state_->members;
-  members.erase(std::remove(members.begin(), members.end(), &member), members.end());
+  members.erase(std::remove(members.begin(), members.end(), &emitter), members.end());
 }
 
-std::vector<Member*> Domain::members() const {
+std::vector<Emitter*> Domain::members() const {
   if (!state_) return {};
   std::lock_guard lock(state_->mutex);
   return state_->members;
@@ -253,8 +253,8 @@ std::optional<std::string> Domain::get(std::string_view key) const {
   return std::nullopt;
 }
 
-Member::Member(std::string name) : name_(std::move(name)), domain_(Domain::current()) {}
-Member::~Member() { domain_.remove(*this); }
-void Member::on_error(Domain::Handler listener) { listener_ = std::move(listener); }
+Emitter::Emitter(std::string name) : name_(std::move(name)), domain_(Domain::current()) {}
+Emitter::~Emitter() { domain_.remove(*this); }
+void Emitter::on_error(Domain::Handler listener) { listener_ = std::move(listener); }
 
 }  // namespace refork

@@ -70,7 +70,7 @@ struct State {
 
   std::mutex mutex;         // guards what follows, but for the parent
   State* parent = nullptr;  // a reference of its own; guarded by the one lock of all family trees
-  std::vector<Member*> members;
+  std::vector<Emitter*> members;
   std::vector<std::pair<std::string, std::string>> context;
 
   ~State();

@@ -9,9 +9,9 @@
 
 namespace {
 
-class Connection : public refork::Member {
+class Connection : public refork::Emitter {
  public:
-  using Member::Member;
+  using Emitter::Emitter;
 };
 
 struct Oops : std::runtime_error {
