@@ -114,14 +114,14 @@ TEST_P(Adapter, AnswersAnErrorWith500AndClosesThatConnectionOnly) {
 
 TEST_P(Adapter, LabelsTheFailedRequestWithoutItsQueryUnlessAskedTo) {
   Server discreet(GetParam());
-  http_get(discreet.address, "/error?token=1");
+  http_get(discreet.address, "/error?page=1");
   const auto short_label = discreet.process.wait_for_error_line("GET /error");
   ASSERT_TRUE(short_label);
-  EXPECT_EQ(short_label->find("token"), std::string::npos) << *short_label;
+  EXPECT_EQ(short_label->find("page"), std::string::npos) << *short_label;
 
   Server open(GetParam(), {"--show-query"});
-  http_get(open.address, "/error?token=1");
-  EXPECT_TRUE(open.process.wait_for_error_line("GET /error?token=1"));
+  http_get(open.address, "/error?page=1");
+  EXPECT_TRUE(open.process.wait_for_error_line("GET /error?page=1"));
 }
 
 TEST_P(Adapter, DropsTheConnectionOfAnErrorAfterTheAnswerHasBegun) {

@@ -29,9 +29,9 @@ static_assert(static_cast<int>(Then::serve) == REFORK_THEN_SERVE);
 
 using OnError = void (Domain::*)(Domain::Handler, Then) const;
 int set_handler(refork_domain* domain, OnError setter, refork_handler handler, void* arg,
-                refork_free free_arg, refork_then then) noexcept {
+                refork_free free_arg, const refork_then& then) noexcept {
   if (!domain) return c::fail(EINVAL, "no domain is given");
-  if (then != REFORK_THEN_DRAIN && then != REFORK_THEN_SERVE) return c::fail(EINVAL, "no such refork_then");
+  if (!c::is_then(then)) return c::fail(EINVAL, "no such refork_then");
   detail::State* state = unwrap(domain);
   return c::guarded([&] {
     c::CHandler made(state, handler, arg);

@@ -22,6 +22,19 @@ inline const Failure& unwrap(const refork_failure* failure) noexcept {
 inline const refork_failure* wrap(const Failure& failure) noexcept {
   return reinterpret_cast<const refork_failure*>(&failure);
 }
+// The number in an enum that came from C, where it may be any.
+template <class Enum>
+int number_of(const Enum& given) noexcept {
+  int number = 0;
+  static_assert(sizeof number == sizeof given);
+  std::memcpy(&number, &given, sizeof number);
+  return number;
+}
+inline bool is_then(const refork_then& then) noexcept {
+  const int number = number_of(then);
+  return number == REFORK_THEN_DRAIN || number == REFORK_THEN_SERVE;
+}
+
 inline const char* or_empty(const char* text) noexcept { return text ? text : ""; }
 
 // Remembers the sentence for refork_error_message(), and returns -errnum.

@@ -74,8 +74,10 @@ extern "C" {
 int refork_worker_open(refork_worker** worker, const refork_worker_options* options) {
   refork_worker_options given = REFORK_WORKER_OPTIONS_INIT;
   if (options) c::take_over(given, *options);
-  if (given.drive != REFORK_DRIVE_THREAD && given.drive != REFORK_DRIVE_FD)
-    return c::fail(EINVAL, "no such refork_drive");
+  const int drive = c::number_of(given.drive), standalone = c::number_of(given.standalone);
+  if (drive < REFORK_DRIVE_THREAD || drive > REFORK_DRIVE_FD) return c::fail(EINVAL, "no such refork_drive");
+  if (standalone < REFORK_STANDALONE_AUTOMATIC || standalone > REFORK_STANDALONE_DRAIN)
+    return c::fail(EINVAL, "no such refork_standalone");
   try {
     *worker = reinterpret_cast<refork_worker*>(new Worker(options_of(given)));
     return 0;
@@ -151,6 +153,7 @@ void refork_worker_crossed(refork_worker* worker) { unwrap(worker).crossed(); }
 __attribute__((noinline)) int refork_worker_fail(refork_worker* worker, const refork_error* error,
                                                  refork_then then, char* id, size_t id_size) {
   const void* caller = __builtin_extract_return_addr(__builtin_return_address(0));
+  if (!c::is_then(then)) return c::fail(EINVAL, "no such refork_then");
   return c::guarded([&] {
     Failure failure = c::describe(*error);
     detail::Snapshot snapshot;
@@ -162,7 +165,10 @@ __attribute__((noinline)) int refork_worker_fail(refork_worker* worker, const re
 }
 
 void refork_worker_drain(refork_worker* worker, refork_drain_reason reason) {
-  c::guarded([&] { unwrap(worker).drain(static_cast<DrainReason>(reason)); });
+  const int number = c::number_of(reason);
+  const bool known = number >= REFORK_DRAIN_ERROR && number <= REFORK_DRAIN_STOP;
+  c::guarded(
+      [&] { unwrap(worker).drain(known ? static_cast<DrainReason>(number) : DrainReason::operator_); });
 }
 
 int refork_worker_finish(refork_worker* worker) { return unwrap(worker).finish(); }
