@@ -163,8 +163,9 @@ std::string Redactor::text(std::string_view text) const {
     const std::string_view key = text.substr(at, end - at);
     out += key;
     at = end;
+    if (!hides_key(key)) continue;  // first: where a value ends may be far away
     const Pair pair = value_after(text, key, end);
-    if (pair.value == pair.end || !hides_key(key)) continue;
+    if (pair.value == pair.end) continue;
     out += text.substr(end, pair.value - end);
     out += redacted;
     at = pair.end;
