@@ -183,6 +183,7 @@ void Symbolizer::send(Helper& helper) {
   while (helper.socket && !helper.unsent.empty()) {
     Question& first = helper.unsent.front();
     if (first.reply && send_packet(helper.socket.get(), first.packet, first.executable.get()) < 0) return;
+    if (helper.sent.empty()) helper.heard = core::Clock::now();
     if (first.reply) helper.sent.push_back(std::move(first));
     helper.unsent.pop_front();
   }
@@ -203,6 +204,7 @@ void Symbolizer::receive(Helper& helper) {
       return stop(helper);
     }
     complained_ = false;
+    helper.heard = core::Clock::now();
     const Reply reply = std::move(helper.sent.front().reply);
     helper.sent.pop_front();
     if (reply) reply(std::move(answer));
@@ -254,7 +256,14 @@ void Symbolizer::on_time() {
         if (question.reply && question.deadline <= now)
           late.push_back(std::exchange(question.reply, nullptr));
   for (const auto& reply : late) reply(std::nullopt);
-  for (const auto& [user, helper] : helpers_) work(*helper);
+  for (const auto& [user, helper] : helpers_) {
+    if (helper->socket && !helper->sent.empty() && helper->heard + setup_.silence <= now) {
+      complain("it does not answer");
+      helper->heard = now;
+      stop(*helper);
+    }
+    work(*helper);
+  }
   rearm();
 }
 
@@ -265,6 +274,7 @@ void Symbolizer::rearm() {
     for (const auto* questions : {&helper->sent, &helper->unsent})
       for (const auto& question : *questions)
         if (question.reply) consider(question.deadline);
+    if (helper->socket && !helper->sent.empty()) consider(helper->heard + setup_.silence);
     if (!helper->socket && !helper->unsent.empty() && helper->started)
       consider(*helper->started + restart_interval);
   }

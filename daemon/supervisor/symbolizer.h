@@ -33,6 +33,9 @@ class Symbolizer : public Symbols {
     std::vector<std::string> arguments;  // of it
     // The user a service's workers run as; empty: reforkd's own.
     std::function<std::string(const std::string& service)> user_of;
+    // A helper that was asked and says nothing for so long is ended: stopped, or wrong, it would not end
+    // itself. Longer than it takes for one question at most.
+    std::chrono::milliseconds silence{25000};
   };
   Symbolizer(Loop& loop, Setup setup);
   ~Symbolizer() override;
@@ -54,6 +57,7 @@ class Symbolizer : public Symbols {
     base::UniqueFd socket;  // none: it does not run
     Loop::Source answer_source, exit_source;
     std::optional<core::Time> started;
+    core::Time heard;                   // when it answered last, or was asked after a pause
     std::deque<Question> sent, unsent;  // in order
   };
   std::string user_for(const std::string& service) const;

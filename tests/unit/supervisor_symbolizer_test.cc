@@ -25,10 +25,11 @@ class SymbolizerTest : public testing::Test {
     fs::permissions(path, fs::perms(0755));
     return path;
   }
-  void use(const std::string& program) {
+  void use(const std::string& program, std::chrono::milliseconds silence = std::chrono::seconds(25)) {
     symbolizer.emplace(
-        loop, Symbolizer::Setup{
-                  {"/nonexistent/refork-symbolizer", program}, {}, [](const std::string&) { return ""; }});
+        loop,
+        Symbolizer::Setup{
+            {"/nonexistent/refork-symbolizer", program}, {}, [](const std::string&) { return ""; }, silence});
   }
   void ask(proto::FailureRecord record) {
     ++asked;
@@ -110,6 +111,20 @@ TEST_F(SymbolizerTest, AProgramThatHangsCostsThePatienceOnce) {
   run_until_answered();
   EXPECT_GE(core::Clock::now() - before, symbol_patience);
   for (const auto& answer : answers) EXPECT_FALSE(answer);
+}
+
+TEST_F(SymbolizerTest, AProgramThatIsStoppedIsEndedAndTheNextIsAsked) {
+  const std::string mark = directory.file("mark");
+  std::ofstream(mark).put('x');
+  fs::permissions(directory.path(), fs::perms(0777));
+  use(script("if mv " + mark + " " + mark + ".used 2>/dev/null; then kill -STOP $$; fi\nexec " +
+             test::built_program("refork-symbolizer")),
+      std::chrono::milliseconds(500));
+  ask(record());
+  ask(record());
+  run_until_answered();
+  EXPECT_FALSE(answers[0]);
+  EXPECT_TRUE(answers[1]);
 }
 
 TEST_F(SymbolizerTest, AProgramThatAnswersNonsenseIsEnded) {
