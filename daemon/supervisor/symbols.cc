@@ -38,6 +38,21 @@ proto::Frame named(const proto::Frame& frame, const proto::Symbol& symbol) {
   return one;
 }
 
+// Of all frames as they are stored. What else is in a record came in a slot of a flight recorder and has its
+// place beside them: names are not worth a context.
+constexpr std::size_t max_stack_text = proto::max_record_text - 16384, frame_text = 128;
+
+// The newest ones that fit.
+void keep_first(std::vector<proto::Frame>& stack) {
+  std::size_t count = 0, text = 0;
+  for (; count < std::min(stack.size(), proto::max_frames); ++count) {
+    const proto::Frame& frame = stack[count];
+    text += frame_text + frame.function.size() + frame.file.size() + frame.module.size();
+    if (text > max_stack_text) break;
+  }
+  stack.resize(count);
+}
+
 }  // namespace
 
 void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer) {
@@ -52,7 +67,7 @@ void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer
   }
   for (auto& frame : stack)
     frame.in_app = own.contains(frame.module) && !proto::is_library_code(frame.function, frame.file);
-  if (stack.size() > proto::max_frames) stack.resize(proto::max_frames);
+  keep_first(stack);
   record.stack = std::move(stack);
   record.fingerprint = base::to_hex(proto::fingerprint(record.type, record.stack, proto::FrameKey::name));
 }

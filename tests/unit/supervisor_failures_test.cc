@@ -227,5 +227,21 @@ TEST(NameFrames, AnAnswerOfAnotherLengthOrTooManyFramesIsNoHarm) {
   EXPECT_EQ(record.stack.size(), 1u);
 }
 
+TEST(NameFrames, LongNamesCostTheOldestFramesAndNotTheContext) {
+  proto::FailureRecord record;
+  record.id = "1-1";
+  record.stack.assign(proto::max_frames, frame("/srv/app", 1, true));
+  for (std::size_t i = 0; i < proto::max_context; ++i)
+    record.context.emplace_back("key" + std::to_string(i), std::string(300, 'v'));
+  const proto::Symbol symbol{std::string(proto::max_value, 'f'), std::string(200, 'p'), 7};
+  proto::SymbolAnswer answer{1, {}};
+  answer.frames.assign(proto::max_frames, {symbol});
+  name_frames(record, answer);
+  const auto stored = proto::decode_record(proto::encode(record, proto::max_record_text));
+  ASSERT_TRUE(stored);
+  EXPECT_EQ(stored->context, record.context);
+  EXPECT_GT(stored->stack.size(), 40u);
+}
+
 }  // namespace
 }  // namespace refork::supervisor
