@@ -58,12 +58,6 @@ proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder
   return outcome;
 }
 
-// By the word of its application.
-bool shows_query(const RecorderFile& recorder) {
-  const auto counters = recorder.reader().counters();
-  return counters && counters->shows_query;
-}
-
 // Whose it is, by reforkd's own knowledge; and when, by the worker's clock or its fancy.
 void identify(proto::FailureRecord& record, const Subject& subject) {
   record.service = subject.service;
@@ -137,7 +131,7 @@ void Failures::store_waiting() {
 
 Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
   Collected collected;
-  const auto& hides = redactor(subject.service, shows_query(*recorder));
+  const auto& hides = redactor(subject.service, recorder->reader().shows_query());
   for (auto& found : recorder->take()) {
     auto record = proto::decode_record(found.json);
     const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
@@ -179,7 +173,7 @@ void Failures::end(const Subject& subject, const core::Ended& ended,
                    const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
   core::EndRow row;
   proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
-  redactor(subject.service, shows_query(*recorder)).apply(outcome);
+  redactor(subject.service, recorder->reader().shows_query()).apply(outcome);
   row.worker = subject.worker;
   row.time_ms = unix_ms();
   row.service = subject.service;

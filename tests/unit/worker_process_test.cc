@@ -415,8 +415,8 @@ TEST_P(WorkerProcess, AHandlerThatFailsAfterTheCountWasRecordedLeavesIt) {
 }
 
 TEST_P(WorkerProcess, TellsWhetherItsQueriesMayBeSeen) {
-  EXPECT_FALSE(start().recorder().counters()->shows_query);
-  EXPECT_TRUE(start({"--show-query"}).recorder().counters()->shows_query);
+  EXPECT_FALSE(start().recorder().shows_query());
+  EXPECT_TRUE(start({"--show-query"}).recorder().shows_query());
 }
 
 TEST_P(WorkerProcess, AForkedChildIsNoWorker) {

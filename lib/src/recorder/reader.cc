@@ -186,18 +186,19 @@ base::Result<Counters> Reader::counters() const {
   if (!header) return header.error();
   constexpr auto relaxed = std::memory_order_relaxed;
   const Header& h = **header;
-  Counters counters{h.unnamed.load(relaxed),
-                    h.unnamed_served.load(relaxed),
-                    h.crossed.load(relaxed),
-                    h.dropped_total.load(relaxed),
-                    h.pid.load(relaxed),
-                    h.draining.load(relaxed) != 0,
-                    h.shows_query.load(relaxed) != 0};
+  Counters counters{h.unnamed.load(relaxed), h.unnamed_served.load(relaxed),
+                    h.crossed.load(relaxed), h.dropped_total.load(relaxed),
+                    h.pid.load(relaxed),     h.draining.load(relaxed) != 0};
   for_each_request(fd_.get(), [&counters](std::uint32_t, const Copy<Request>& request) {
     counters.in_flight += state_of(request) % 2;
     counters.served += state_of(request) / 2;
   });
   return counters;
+}
+
+bool Reader::shows_query() const {
+  const auto header = read_header(fd_.get());
+  return header && (*header)->shows_query.load(std::memory_order_relaxed) != 0;
 }
 
 base::Result<std::vector<InFlight>> Reader::in_flight() const {

@@ -24,7 +24,6 @@ struct Counters {
   std::uint64_t dropped = 0;
   std::int32_t pid = 0;  // 0: librefork never attached
   bool draining = false;
-  bool shows_query = false;
 };
 
 struct StoredRecord {
@@ -51,7 +50,8 @@ class Reader {
 
   int fd() const noexcept { return fd_.get(); }
   base::Result<Identity> identity() const;
-  base::Result<Counters> counters() const;
+  base::Result<Counters> counters() const;                // reads the whole table of requests
+  bool shows_query() const;                               // false, too, if it cannot be read
   base::Result<std::vector<InFlight>> in_flight() const;  // oldest first; what is never ended by then was cut
   base::Result<std::vector<StoredRecord>> records() const;  // those ready, oldest first
   std::vector<DroppedRecords> dropped() const;
