@@ -133,6 +133,38 @@ TEST_F(Evhttp, AnErrorInTheMidstOfAnAnswerDropsTheConnectionAndWhatFollowsDoesNo
       [&] { EXPECT_EQ(http_get(address_, "/").status, 0); });
 }
 
+TEST_F(Evhttp, OnceARequestIsAnsweredItIsOverAndNoSecondAnswerIsSent) {
+  int serving = 0;
+  run(
+      [&](refork_evhttp_request* request) {
+        if (++serving == 2) return reply(request, 200, "second");
+        reply(request, 200, "first");
+        EXPECT_EQ(refork_evhttp_request_get(request), nullptr);
+        reply(request, 200, "too late");
+        refork_evhttp_reply_start(request, 200, nullptr);
+        refork_evhttp_reply_end(request);
+      },
+      [&] {
+        HttpConnection client(address_);
+        EXPECT_EQ(client.get("/").body, "first");
+        EXPECT_EQ(client.get("/").body, "second");
+      });
+}
+
+TEST_F(Evhttp, AnErrorThatComesAfterAWholeAnswerIsToldAndTakesNothingBack) {
+  run(
+      [&](refork_evhttp_request* request) {
+        if (std::string(evhttp_request_get_uri(refork_evhttp_request_get(request))) == "/answered")
+          reply(request, 200, "whole");
+        EXPECT_EQ(report(request), 0);
+        EXPECT_EQ(report(request), 0);  // what it waits for may fail twice
+      },
+      [&] {
+        EXPECT_EQ(http_get(address_, "/answered").body, "whole");
+        EXPECT_EQ(http_get(address_, "/failed").status, 500);
+      });
+}
+
 TEST_F(Evhttp, StreamsAnAnswer) {
   run(
       [&](refork_evhttp_request* request) {

@@ -92,7 +92,7 @@ struct refork_evhttp_request {
   struct evhttp_request* req;                   /* the same */
   refork_domain* domain; /* which keeps this struct: it lives as long as anything is bound there */
   refork_request in_flight;
-  int failed;
+  int answered; /* whole, or by the failure callback: nothing is added, nothing taken back */
 };
 
 struct refork_evhttp_route_ {
@@ -170,7 +170,8 @@ static inline void refork_evhttp_set_header_(struct evkeyvalq* headers, const ch
 
 /* Whether it may still be answered; then the head says whether the connection goes on. */
 static inline int refork_evhttp_begin_answer_(struct refork_evhttp_request* request) {
-  if (request->req == NULL || request->failed) return 0;
+  if (request->req == NULL || request->answered) return 0;
+  if (evhttp_request_get_response_code(request->req) != 0) return 0; /* an answer has begun */
   if (request->server->draining || refork_worker_draining(request->server->worker))
     refork_evhttp_set_header_(refork_evhttp_headers_(request), "Connection", "close");
   return 1;
@@ -179,7 +180,7 @@ static inline int refork_evhttp_begin_answer_(struct refork_evhttp_request* requ
 /* What evhttp knows of the request, for reading, and for output headers before the answer begins; NULL once
  * it is over: answered, failed, or given up by the client. Ask each time. */
 static inline struct evhttp_request* refork_evhttp_request_get(struct refork_evhttp_request* request) {
-  return request->failed ? NULL : request->req;
+  return request->answered ? NULL : request->req;
 }
 
 /* Its domain, borrowed. Valid as long as the request: while its answer is awaited, and as long as something
@@ -191,7 +192,9 @@ static inline refork_domain* refork_evhttp_request_domain(struct refork_evhttp_r
 /* evhttp_send_reply() and its kin, which do nothing for a request that is over. */
 static inline void refork_evhttp_reply(struct refork_evhttp_request* request, int code, const char* reason,
                                        struct evbuffer* body) {
-  if (refork_evhttp_begin_answer_(request)) evhttp_send_reply(request->req, code, reason, body);
+  if (!refork_evhttp_begin_answer_(request)) return;
+  request->answered = 1;
+  evhttp_send_reply(request->req, code, reason, body);
 }
 
 static inline void refork_evhttp_reply_start(struct refork_evhttp_request* request, int code,
@@ -204,7 +207,9 @@ static inline void refork_evhttp_reply_chunk(struct refork_evhttp_request* reque
 }
 
 static inline void refork_evhttp_reply_end(struct refork_evhttp_request* request) {
-  if (refork_evhttp_request_get(request) != NULL) evhttp_send_reply_end(request->req);
+  if (refork_evhttp_request_get(request) == NULL) return;
+  request->answered = 1;
+  evhttp_send_reply_end(request->req);
 }
 
 /* Ends a connection in the midst of an answer, so that the client cannot take what it got for a whole one.
@@ -216,13 +221,14 @@ static inline void refork_evhttp_drop_(struct refork_evhttp_request* request) {
   bufferevent_trigger_event(bev, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
 }
 
-/* The domain's error handler. */
+/* The domain's error handler. What comes after a whole answer, or is the second error, changes nothing for
+ * the client. */
 static inline void refork_evhttp_failed_(const refork_failure* failure, void* arg) {
   struct refork_evhttp_request* request = (struct refork_evhttp_request*)arg;
   struct refork_evhttp* server = request->server;
   struct evbuffer* body;
-  if (request->req == NULL) return;
-  request->failed = 1;
+  if (request->req == NULL || request->answered) return;
+  request->answered = 1;
   body = evbuffer_new();
   if (body == NULL || evhttp_request_get_response_code(request->req) != 0 ||
       server->failure(request, failure, body, server->failure_arg) != 0) {
