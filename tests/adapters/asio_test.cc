@@ -13,6 +13,7 @@
 
 #include "adapters/seen.h"
 #include "refork/asio.hpp"
+#include "support/http.h"
 
 namespace refork::test {
 namespace {
@@ -572,6 +573,26 @@ TEST_P(AsioThreads, OverlappingDomainsDoNotMix) {
   for (int i = 0; i < kDomains; ++i)
     EXPECT_EQ(domains[static_cast<std::size_t>(i)]->messages(),
               std::vector<std::string>{"domain " + std::to_string(i)});
+}
+
+TEST(AsioServer, WhoIsInTheQueueAsADrainBeginsIsServedThoughTheOneBeforeFails) {
+  net::io_context loop;
+  Worker worker;
+  int served = 0;
+  {
+    refork::asio::Server server(loop, worker, [&](const std::shared_ptr<refork::asio::Connection>&) {
+      if (++served == 1) fail_with("in the queue");
+    });
+    auto [listener, port] = listen_tcp();
+    server.listen({listener.release(), "", ""});
+    net::ip::tcp::socket first(loop), second(loop);
+    for (auto* client : {&first, &second}) client->connect({net::ip::address_v4::loopback(), port});
+    worker.ready();
+    worker.drain(DrainReason::stop);
+    EXPECT_NO_THROW(loop.run());
+  }
+  EXPECT_EQ(served, 2);
+  EXPECT_EQ(worker.finish(), 0);
 }
 
 // D27

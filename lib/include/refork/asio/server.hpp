@@ -248,7 +248,9 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   void stop() {
     if (!descriptor_.is_open()) return;
     std::shared_ptr<Connection> accepted;
-    while (own_ && accept_one(accepted, true) == Accepted::one) serve_(std::move(accepted));
+    // What it throws drops that connection and no other.
+    while (own_ && accept_one(accepted, true) == Accepted::one)
+      core_->executor.otherwise().bind([&] { serve_(std::move(accepted)); })();
     paused_ = true;
     ErrorCode ignored;
     descriptor_.close(ignored);
