@@ -15,6 +15,7 @@
 
 #include "adapters/seen.h"
 #include "refork/uv.hpp"
+#include "support/http.h"
 
 namespace refork::test {
 namespace {
@@ -603,6 +604,39 @@ TEST_F(Uv, WhatIsPendingKeepsItsDomainAliveAndItsEndLetsGo) {
   loop.run();
   EXPECT_FALSE(a.alive()) << "a timer that has fired holds no domain";
   EXPECT_FALSE(c.alive());
+}
+
+TEST(UvServer, AConnectionThatIsClosedWhileItWritesGivesTheWholeAnswerFirst) {
+  const std::string answer(8 * 1024 * 1024, 'x');  // more than the sockets hold
+  std::size_t arrived = 0;
+  Loop loop;
+  Worker worker;
+  {
+    uv::Server server(loop, worker, [&](std::shared_ptr<uv::Connection> connection) {
+      connection->write(answer, {});
+      connection->close();
+    });
+    auto [listener, port] = listen_tcp();
+    server.listen({listener.release(), "", ""});
+    worker.ready();
+    std::thread client([&, port = port] {
+      const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      sockaddr_in to = loopback();
+      to.sin_port = htons(port);
+      EXPECT_EQ(::connect(fd, generic(to), sizeof to), 0);
+      char bytes[64 * 1024];
+      for (ssize_t got = 1; got > 0;) {
+        got = ::read(fd, bytes, sizeof bytes);
+        if (got > 0) arrived += static_cast<std::size_t>(got);
+      }
+      ::close(fd);
+      worker.drain(DrainReason::stop);
+    });
+    loop.run();
+    client.join();
+  }
+  EXPECT_EQ(arrived, answer.size());
+  EXPECT_EQ(worker.finish(), 0);
 }
 
 TEST_F(Uv, AThousandCallbacksThatAllThrowLeaveTheStackAsItWas) {

@@ -105,9 +105,11 @@ class Connection {
   // Whether the answer to the present request must carry Connection: close, and close() must follow it.
   bool must_close() const noexcept { return core_->worker.draining(); }
 
-  // Ends the connection after its last answer, so that the answer arrives.
+  // Ends the connection after its last answer, so that the answer arrives: once all that was given to write()
+  // is out.
   void close() {
     if (ended_) return;
+    if (uv_stream_get_write_queue_size(stream()) > 0) return leave_when_written();
     leave(Leaving::answered);
     read_on();
   }
@@ -125,6 +127,7 @@ class Connection {
   friend class detail::Acceptor;
   enum class Leaving {
     no,
+    writing,     // the last answer is not out yet; nothing is read any more
     unanswered,  // our side is shut, and a request may still cross
     answered,    // our side is shut after the last answer
   };
@@ -201,7 +204,10 @@ class Connection {
 
   static void on_written(uv_write_t* request, int status) {
     const std::unique_ptr<Sending> sent(static_cast<Sending*>(request->data));
-    if (status < 0) sent->connection->end();
+    if (status < 0)
+      sent->connection->end();
+    else if (sent->connection->leaving_ == Leaving::writing)
+      sent->connection->close();
     if (sent->written) sent->written(status);
   }
 
@@ -222,6 +228,13 @@ class Connection {
     if (got > 0) return;  // it arrived: the read under way will tell
     if (got == 0 || errno != EAGAIN) return end();
     leave(Leaving::unanswered);
+  }
+
+  void leave_when_written() {
+    leaving_ = Leaving::writing;
+    idle_ = false;
+    read_stop(stream());
+    receive_ = nullptr;  // last: it may be what holds this
   }
 
   // Shuts our side, and ends for good some time later.
