@@ -48,11 +48,15 @@ TEST(Redact, HidesWhatFollowsANameInsideAText) {
   expect("password=", "password=");
   expect("secret:", "secret:");
   expect("password=\"unclosed", "password=\"[redacted]");
+  expect(R"("password": "a\\", "n": 1)", R"("password": "[redacted]", "n": 1)");
+  expect(R"({"body": "{\"token\": \"a\\\"b\", \"n\": 1}"})",
+         R"({"body": "{\"token\": \"[redacted]\", \"n\": 1}"})");
+  expect(R"(\"token\": \"\", \"n\": \"1\")", R"(\"token\": \"\", \"n\": \"1\")");
 }
 
 TEST(Redact, TakesNoLongerThanATextIsLong) {
   std::string text;
-  while (text.size() < (1 << 20)) text += "a:";  // by the square of it, this would take minutes
+  while (text.size() < (1 << 19)) text += "a:";  // by the square of it, this would take minutes
   EXPECT_EQ(Redactor().text(text), text);
 }
 

@@ -73,11 +73,23 @@ std::size_t skip_spaces(std::string_view text, std::size_t at) {
   return at;
 }
 
-std::size_t end_of_quoted(std::string_view text, std::size_t at) {
-  const char quote = text[at];
-  for (++at; at < text.size() && text[at] != quote; ++at)
-    if (text[at] == '\\') ++at;
-  return std::min(at, text.size());
+// Past the quote at a place, which stands behind a backslash where JSON is inside a string; `at`: there is
+// none.
+std::size_t skip_quote(std::string_view text, std::size_t at) {
+  const std::size_t quote = std::min(text.find_first_not_of('\\', at), text.size());
+  return quote < text.size() && (text[quote] == '"' || text[quote] == '\'') ? quote + 1 : at;
+}
+
+// Of what begins behind a quote with so many backslashes. Each level of strings doubles those of a quote
+// inside.
+std::size_t end_of_quoted(std::string_view text, std::size_t at, std::size_t backslashes) {
+  const char quote = text[at - 1];
+  for (std::size_t run = 0; at < text.size(); ++at) {
+    if (text[at] == quote && run >= backslashes && (run - backslashes) % (2 * backslashes + 2) == 0)
+      return at - backslashes;
+    run = text[at] == '\\' ? run + 1 : 0;
+  }
+  return text.size();
 }
 
 std::size_t end_of_value(std::string_view text, std::size_t at, bool whole_line) {
@@ -94,13 +106,13 @@ std::size_t end_of_value(std::string_view text, std::size_t at, bool whole_line)
 // The value of the key that ends at `at`, if a separator and a value follow it.
 Pair value_after(std::string_view text, std::string_view key, std::size_t at) {
   constexpr Pair none;
-  if (at < text.size() && (text[at] == '"' || text[at] == '\'')) ++at;  // of a quoted key
-  at = skip_spaces(text, at);
+  at = skip_spaces(text, skip_quote(text, at));  // of a quoted key
   if (at >= text.size() || (text[at] != '=' && text[at] != ':')) return none;
   const bool header = text[at] == ':' || runs_to_the_end_of_the_line(key);
   at = skip_spaces(text, at + 1);
   if (at >= text.size()) return none;
-  if (text[at] == '"' || text[at] == '\'') return {at + 1, end_of_quoted(text, at)};
+  if (const std::size_t value = skip_quote(text, at); value != at)
+    return {value, end_of_quoted(text, value, value - at - 1)};
   return {at, end_of_value(text, at, header)};
 }
 
