@@ -64,7 +64,7 @@ run("run C with pkg-config" ${SCRATCH}/pc_c)
 
 # The README's example, built by the README's command.
 file(READ ${SOURCE}/README.md readme)
-string(REGEX MATCH "```cpp\n([^`]*)```" found "${readme}")
+string(REGEX MATCH "```cpp[^\n]*\n([^`]*)```" found "${readme}")
 if(NOT found)
   message(FATAL_ERROR "README.md has no C++ example")
 endif()
