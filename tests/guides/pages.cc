@@ -74,19 +74,25 @@ std::vector<std::string> lines(std::string_view text) {
   return all;
 }
 
+std::vector<Block> read_blocks(std::string_view text) {
+  std::vector<Block> blocks;
+  bool inside = false;
+  for (const std::string& line : lines(text)) {
+    if (line.starts_with(kFence)) {
+      inside = !inside;
+      if (inside) blocks.push_back(block_of(line));
+    } else if (inside) {
+      blocks.back().text += line + '\n';
+    }
+  }
+  return blocks;
+}
+
 Page read_page(const std::string& file) {
   std::ifstream in(kRoot / file);
   if (!in) throw std::runtime_error("no page " + file);
   Page page{file, {std::istreambuf_iterator<char>(in), {}}, {}};
-  bool inside = false;
-  for (const std::string& line : lines(page.text)) {
-    if (line.starts_with(kFence)) {
-      inside = !inside;
-      if (inside) page.blocks.push_back(block_of(line));
-    } else if (inside) {
-      page.blocks.back().text += line + '\n';
-    }
-  }
+  page.blocks = read_blocks(page.text);
   return page;
 }
 

@@ -34,6 +34,7 @@ struct Page {
   const Block* program() const;
 };
 
+std::vector<Block> read_blocks(std::string_view text);
 Page read_page(const std::string& file);
 std::vector<std::string> guide_pages();  // all files of docs/guides
 std::vector<std::string> lines(std::string_view text);

@@ -96,6 +96,16 @@ TEST_P(GuidePage, EveryBenchmarkItNamesExists) {
     EXPECT_NE(bench.find("REFORK_BENCHMARK(" + it->str() + ")"), bench.npos) << it->str();
 }
 
+// The one kind of commands that is not run: they take minutes.
+TEST_P(GuidePage, EveryProgramThatMeasuresExists) {
+  static const std::regex program("bin/bench/([a-z_]+)");
+  for (const Block& block : read_page(GetParam()).blocks) {
+    if (block.use != Use::bench) continue;
+    for (std::sregex_iterator it(block.text.begin(), block.text.end(), program), end; it != end; ++it)
+      EXPECT_TRUE(fs::exists(fs::path(REFORK_SOURCE_DIR) / "bench" / ((*it)[1].str() + ".cc"))) << it->str();
+  }
+}
+
 TEST(GuideIndex, NamesEveryGuide) {
   const std::string index = read_page("docs/guides/README.md").text;
   const std::string readme = read_page("README.md").text;
@@ -121,6 +131,15 @@ TEST(GuideIndex, EveryProgramIsCompiledAndRun) {
 TEST(GuideIndex, TheCppOfTheReadmeIsAProgram) {
   for (const Block& block : read_page("README.md").blocks)
     EXPECT_TRUE(block.language != "cpp" || block.use == Use::program) << block.opening;
+}
+
+TEST(GuideIndex, ABlockWithoutAUseIsNoticed) {
+  const auto blocks = read_blocks("```sh\nls\n```\n```cpp program=a_server\nint main() {}\n```\n");
+  ASSERT_EQ(blocks.size(), 2U);
+  EXPECT_EQ(blocks[0].use, Use::none);
+  EXPECT_EQ(blocks[1].use, Use::program);
+  EXPECT_EQ(blocks[1].name, "a_server");
+  EXPECT_EQ(blocks[1].text, "int main() {}\n");
 }
 
 TEST(GuideIndex, OutputIsComparedLineByLine) {
