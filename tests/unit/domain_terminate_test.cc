@@ -1,8 +1,11 @@
 // What a process says before std::terminate ends it: once, with the domain in which it happened.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <semaphore>
+#include <thread>
 
 #include "domain/hooks.h"
 #include "unit/domain_support.h"
@@ -60,6 +63,32 @@ TEST(TerminateDeathTest, AnErrorOnAThreadWithoutDomainsIsRecorded) {
         on_a_thread([] { throw_error("nobody's"); });
       },
       "kind=3 type=std::runtime_error message=nobody's domain= request=0 thrown=1 stack=1");
+}
+
+// Gives a second thread the time to end the process in the midst of the recording.
+class InterruptedSink final : public domain::Sink {
+ public:
+  InterruptedSink() { domain::set_sink(this); }
+  ~InterruptedSink() override { domain::set_sink(nullptr); }
+  void record(Failure& failure, Then, std::uint64_t) noexcept override {
+    std::thread([] { std::terminate(); }).detach();
+    EXPECT_FALSE(interrupted.try_acquire_for(std::chrono::milliseconds(300)));
+    std::fprintf(stderr, "message=%s\n", failure.message.c_str());
+  }
+  static inline std::binary_semaphore interrupted{0};
+};
+
+TEST(TerminateDeathTest, AThreadThatComesSecondDoesNotCutTheRecordOfTheFirstShort) {
+  EXPECT_DEATH(
+      {
+        std::set_terminate([] {
+          InterruptedSink::interrupted.release();
+          std::abort();
+        });
+        InterruptedSink sink;
+        on_a_thread([] { throw_error("the first"); });
+      },
+      "message=the first");
 }
 
 TEST(TerminateDeathTest, TheHandlerThatWasThereIsCalledAfterIt) {

@@ -2,8 +2,10 @@
 #include "domain/terminate.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <thread>
 
 #include "domain/describe.h"
 #include "domain/sink.h"
@@ -12,6 +14,9 @@
 
 namespace refork::domain {
 namespace {
+
+// How long a thread waits before it ends the process while another one is recording.
+constexpr std::chrono::seconds record_time{1};
 
 std::atomic<std::terminate_handler> next_handler{nullptr};
 
@@ -33,10 +38,23 @@ void record_terminate() noexcept {
   record(failure, Then::drain, snapshot.request());
 }
 
-// Two threads may come here at once, and the recording itself may fail: each process tells of the first.
+// Two threads may come here at once, and the recording itself may fail: each process tells of the first, and
+// the second thread does not end it in the midst of that.
+void record_once() noexcept {
+  static std::atomic_flag begun = ATOMIC_FLAG_INIT;
+  static std::atomic<bool> told{false};
+  static thread_local bool recording = false;
+  if (!begun.test_and_set()) {
+    recording = true;
+    record_terminate();
+    told.store(true);
+  }
+  const auto latest = std::chrono::steady_clock::now() + record_time;
+  while (!recording && !told.load() && std::chrono::steady_clock::now() < latest) std::this_thread::yield();
+}
+
 [[noreturn]] void on_terminate() {
-  static std::atomic_flag told = ATOMIC_FLAG_INIT;
-  if (!told.test_and_set()) record_terminate();
+  record_once();
   detail::this_thread.top = nullptr;  // what comes now runs outside all domains
   if (const auto next = next_handler.load()) next();
   std::abort();
