@@ -43,6 +43,25 @@ void expect_first(const Failure& failure) {
   EXPECT_FALSE(failure.rethrown);
 }
 
+__attribute__((noinline)) int throw_from_depth(int depth, void (*thrower)()) {
+  if (depth == 0) return thrower(), 0;
+  const int below = throw_from_depth(depth - 1, thrower);
+  asm volatile("" ::: "memory");  // no tail call
+  return below + 1;
+}
+
+// Whether the stack fits into what is kept of a first throw or not.
+TEST(Rethrow, WhatIsNotOneShowsItsWholeStackHoweverDeep) {
+  std::size_t before = 0;
+  for (int depth = 50; depth < 90; ++depth) {
+    const Failure failure = captured([depth] { return throw_from_depth(depth, first_thrower); });
+    if (before > 0) {
+      EXPECT_GT(failure.stack.size(), before) << depth;
+    }
+    before = failure.stack.size();
+  }
+}
+
 TEST(Rethrow, ByThrowKeepsTheFirstStack) {
   expect_first(captured([] {
     try {

@@ -80,24 +80,25 @@ void forget_throw(const void* object) noexcept {
 
 namespace {
 
-template <class Fits>
-std::size_t find(const void* object, void** stack, Fits fits) noexcept {
+// With a domain: only the whole stack up to there.
+std::size_t find(const void* object, void** stack, const std::uintptr_t* domain) noexcept {
   Use use(entry_of(bucket_of(object), object));
-  if (!use || use->object.load(std::memory_order_relaxed) != object || !fits(use->walked)) return 0;
+  if (!use || use->object.load(std::memory_order_relaxed) != object) return 0;
+  if (domain && use->walked.domain != *domain) return 0;
   const std::size_t machinery = count_machinery(use->stack.data(), use->walked.frames);
-  const std::size_t kept = std::min(use->walked.frames - machinery, first_throw_frames);
+  const std::size_t found = use->walked.frames - machinery;
+  if (domain && found > first_throw_frames) return 0;
+  const std::size_t kept = std::min(found, first_throw_frames);
   std::copy_n(use->stack.begin() + machinery, kept, stack);
   return kept;
 }
 
 }  // namespace
 
-std::size_t find_throw(const void* object, void** stack) noexcept {
-  return find(object, stack, [](const Walked&) { return true; });
-}
+std::size_t find_throw(const void* object, void** stack) noexcept { return find(object, stack, nullptr); }
 
 std::size_t find_throw_below(const void* object, std::uintptr_t domain, void** stack) noexcept {
-  return find(object, stack, [domain](const Walked& walked) { return walked.domain == domain; });
+  return find(object, stack, &domain);
 }
 
 }  // namespace refork::detail
