@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <cstdio>
@@ -225,6 +226,24 @@ TEST_F(Futures, APendingFutureKeepsItsDomainAliveAndItsEndLetsGo) {
 }
 
 struct Pools : Threads {};
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need room of their own
+TEST(PoolsDeathTest, WhereTheSystemGivesNotAllThreadsTheConstructorThrows) {
+  EXPECT_EXIT(
+      {
+        rlimit room{};  // for the stacks of some
+        room.rlim_cur = room.rlim_max = 256UL << 20;
+        setrlimit(RLIMIT_AS, &room);
+        try {
+          ThreadPool pool(1000);
+        } catch (const std::system_error&) {
+          std::_Exit(0);
+        }
+        std::_Exit(1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+#endif
 
 TEST_F(Pools, AJobRunsInTheDomainThatPostedItAndThrowsIntoIt) {
   ThreadPool pool(2);

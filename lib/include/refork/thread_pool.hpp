@@ -29,8 +29,13 @@ class ThreadPool {
   explicit ThreadPool(std::size_t threads = std::max(1U, std::thread::hardware_concurrency()),
                       std::size_t capacity = kUnbounded)
       : capacity_(capacity) {
-    for (std::size_t i = 0; i < std::max<std::size_t>(1, threads); ++i)
-      threads_.emplace_back([this] { serve(); });
+    try {
+      for (std::size_t i = 0; i < std::max<std::size_t>(1, threads); ++i)
+        threads_.emplace_back([this] { serve(); });
+    } catch (...) {
+      join();  // those that there are: the system gives no more
+      throw;
+    }
   }
   // Waits for the jobs that run. Those that wait are not run any more, and say so: Cancelled goes to their
   // Future, or to their domain. Not to be called by a job of the pool.
