@@ -1,4 +1,4 @@
-// Members for C: what a program reports errors through. A emitter made in C++ may be passed in, too; those
+// Emitters for C: what a program reports errors through. One made in C++ may be passed in, too; those
 // made here know besides whether they have a listener.
 #include <algorithm>
 

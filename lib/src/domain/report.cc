@@ -1,4 +1,4 @@
-// The doors by which errors come in that were not thrown: report, intercepted callbacks, members.
+// The doors by which errors come in that were not thrown: report, intercepted callbacks, emitters.
 #include <system_error>
 
 #include "domain/capture.h"
