@@ -595,6 +595,34 @@ TEST(AsioServer, WhoIsInTheQueueAsADrainBeginsIsServedThoughTheOneBeforeFails) {
   EXPECT_EQ(worker.finish(), 0);
 }
 
+TEST(AsioServer, AListenerThatComesDuringTheDrainServesItsQueueAndNoMore) {
+  net::io_context loop;
+  Worker worker;
+  int served = 0;
+  {
+    auto [late, late_port] = listen_tcp();
+    std::unique_ptr<refork::asio::Server> server;
+    server = std::make_unique<refork::asio::Server>(
+        loop, worker, [&, &late = late](const std::shared_ptr<refork::asio::Connection>&) {
+          if (++served == 1) server->listen({late.release(), "", ""});
+        });
+    auto [listener, port] = listen_tcp();
+    server->listen({listener.release(), "", ""});
+    net::ip::tcp::socket first(loop), second(loop);
+    first.connect({net::ip::address_v4::loopback(), port});
+    second.connect({net::ip::address_v4::loopback(), late_port});
+    worker.ready();
+    worker.drain(DrainReason::stop);
+    loop.run();
+    EXPECT_EQ(served, 2);
+    boost::system::error_code refused;
+    net::ip::tcp::socket third(loop);
+    third.connect({net::ip::address_v4::loopback(), late_port}, refused);
+    EXPECT_EQ(refused, boost::asio::error::connection_refused);
+  }
+  EXPECT_EQ(worker.finish(), 0);
+}
+
 // D27
 TEST(AsioDeathTest, WithoutAHandlerTheOuterDomainIsNotTried) {
   EXPECT_DEATH(

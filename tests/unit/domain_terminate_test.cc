@@ -1,6 +1,7 @@
 // What a process says before std::terminate ends it: once, with the domain in which it happened.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -115,6 +116,46 @@ TEST(TerminateDeathTest, AHandlerThatTheProgramSetsLaterIsLeftAlone) {
         std::terminate();
       },
       "later");
+}
+
+TEST(TerminateDeathTest, HandlersThatCallEachOtherEndAllTheSame) {
+  EXPECT_DEATH(
+      {
+        PrintingSink first;
+        static const std::terminate_handler ours = std::get_terminate();
+        std::set_terminate([] {
+          std::fputs("chained\n", stderr);
+          ours();
+        });
+        domain::set_sink(&first);
+        std::terminate();
+      },
+      "chained");
+}
+
+class TerminatingSink final : public domain::Sink {
+ public:
+  TerminatingSink() { domain::set_sink(this); }
+  ~TerminatingSink() override { domain::set_sink(nullptr); }
+  void record(Failure&, Then, std::uint64_t) noexcept override {
+    if (recording_.test_and_set()) std::fputs("recorded twice\n", stderr);
+    std::fputs("recording\n", stderr);
+    std::terminate();
+  }
+
+ private:
+  std::atomic_flag recording_ = ATOMIC_FLAG_INIT;
+};
+
+TEST(TerminateDeathTest, ARecordThatTerminatesIsNotRecordedAgain) {
+  EXPECT_DEATH(
+      {
+        TerminatingSink sink;
+        Domain domain;
+        domain.on_error([](const Failure&) {});
+        domain.run([] { throw_error(); });
+      },
+      "^recording\n(terminate called.*\n.*)?$");
 }
 
 TEST(Terminate, WithoutASinkTheProgramsHandlerIsBack) {

@@ -708,12 +708,16 @@ static inline struct refork_evhttp* refork_evhttp_new(struct event_base* base, s
 }
 
 /* Serves what arrives on this socket, which it takes: one of the worker's, or the program's own. 0, or a
- * negative errno, with the socket still the caller's. */
+ * negative errno, with the socket still the caller's: -ESHUTDOWN once the worker drains. */
 static inline int refork_evhttp_listen(struct refork_evhttp* server, evutil_socket_t fd) {
   struct refork_evhttp_listener_* made = (struct refork_evhttp_listener_*)calloc(1, sizeof *made);
   refork_listener passed = REFORK_LISTENER_INIT;
   size_t i;
   if (made == NULL) return -ENOMEM;
+  if (server->draining) {
+    free(made);
+    return -ESHUTDOWN;
+  }
   made->server = server;
   made->own = 1;
   for (i = 0; refork_worker_listener(server->worker, i, &passed) == 0; ++i)

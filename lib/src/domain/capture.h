@@ -8,8 +8,8 @@ namespace refork::detail {
 // `reported_from`. Throws it if there is neither a handler nor a sink.
 void report(State* state, Failure& failure, const void* reported_from);
 
-// As run(), for a caller that no exception may cross: what would go outward is captured at once, by the handler
-// that it would have come to, or else by the sink. A null state is no domain.
+// As run(), for a caller that no exception may cross: what would go outward is captured at once, by the
+// handler that it would have come to, or else by the sink. A null state is no domain.
 bool run_for_c(State* state, Thunk call, void* argument);
 
 }  // namespace refork::detail

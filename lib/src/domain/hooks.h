@@ -28,8 +28,8 @@ void set_sink(Sink* sink) noexcept;
 // Ties an in-flight request to the domain whose errors are its own; 0 unties. An empty handle is ignored.
 void set_request(const Domain& domain, std::uint64_t request) noexcept;
 
-// Of a failure made by hand: what is still empty of domains, context and stack is told as of the function that
-// returns to `reported_from`. Returns the request that it belongs to, as for Sink::record.
+// Of a failure made by hand: what is still empty of domains, context and stack is told as of the function
+// that returns to `reported_from`. Returns the request that it belongs to, as for Sink::record.
 std::uint64_t complete(Failure& failure, const void* reported_from) noexcept;
 
 // A number that names a domain for the flight recorder: unique in the process, 0 for the empty handle.

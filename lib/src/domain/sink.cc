@@ -47,7 +47,9 @@ bool has_sink() noexcept { return the_sink.load(std::memory_order_acquire) != nu
 void record(Failure& failure, Then then, std::uint64_t request) noexcept {
   detail::Nowhere nowhere;
   recording.fetch_add(1);
+  const bool before = std::exchange(detail::this_thread.recording, true);
   if (Sink* sink = the_sink.load()) sink->record(failure, then, request);
+  detail::this_thread.recording = before;
   recording.fetch_sub(1);
   tell_observer(failure);
 }

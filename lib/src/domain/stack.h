@@ -9,6 +9,7 @@ struct Thread {
   Frame* top = nullptr;             // the stack of active domains
   const State* adopting = nullptr;  // its new error handler is being copied: handles in it do not count
   bool handler_failed = false;      // see failed_handler.h
+  bool recording = false;           // it is in the sink
   bool unusual = false;             // leaving a call takes more than taking it off the stack
 };
 

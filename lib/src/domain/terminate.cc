@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <thread>
+#include <utility>
 
 #include "domain/describe.h"
 #include "domain/sink.h"
@@ -39,21 +40,23 @@ void record_terminate() noexcept {
 }
 
 // Two threads may come here at once, and the recording itself may fail: each process tells of the first, and
-// the second thread does not end it in the midst of that.
+// the second thread does not end it in the midst of that. A thread that terminates while it records holds
+// what a second record would need.
 void record_once() noexcept {
+  if (detail::this_thread.recording) return;
   static std::atomic_flag begun = ATOMIC_FLAG_INIT;
   static std::atomic<bool> told{false};
-  static thread_local bool recording = false;
   if (!begun.test_and_set()) {
-    recording = true;
     record_terminate();
     told.store(true);
   }
   const auto latest = std::chrono::steady_clock::now() + record_time;
-  while (!recording && !told.load() && std::chrono::steady_clock::now() < latest) std::this_thread::yield();
+  while (!told.load() && std::chrono::steady_clock::now() < latest) std::this_thread::yield();
 }
 
 [[noreturn]] void on_terminate() {
+  static thread_local bool here = false;
+  if (std::exchange(here, true)) std::abort();  // the handler after ours has us after it
   record_once();
   detail::this_thread.top = nullptr;  // what comes now runs outside all domains
   if (const auto next = next_handler.load()) next();

@@ -267,10 +267,11 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   Accepted accept_one(std::shared_ptr<Connection>& accepted, bool last = false) {
     Hold hold = core_->worker.hold();  // before it is asked whether the worker still accepts
     if (!last && (paused_ || core_->worker.draining())) return Accepted::none;
-    const int fd = ::accept4(descriptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-      return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR ? Accepted::none
-                                                                        : Accepted::exhausted;
+    int fd = -1;
+    do  // one that is gone again is no reason to leave those behind it
+      fd = ::accept4(descriptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    while (fd < 0 && (errno == ECONNABORTED || errno == EINTR));
+    if (fd < 0) return errno == EAGAIN ? Accepted::none : Accepted::exhausted;
     const int on = 1;
     if (family_ != AF_UNIX) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     Socket socket(core_->executor, boost::asio::generic::stream_protocol(family_, 0), fd);
@@ -330,7 +331,10 @@ class Server {
     const bool own =
         std::none_of(passed.begin(), passed.end(), [&](const Listener& l) { return l.fd == listener.fd; });
     acceptors_.push_back(std::make_shared<detail::Acceptor>(core_, listener, own, serve_));
-    acceptors_.back()->start();
+    if (core_->draining)
+      acceptors_.back()->stop();  // too late: who is in the queue is served
+    else
+      acceptors_.back()->start();
   }
 
   // For the application's own sockets and timers: their callbacks run in the domain that started them.
@@ -353,7 +357,10 @@ class Server {
   }
 
   void for_all(void (detail::Acceptor::*what)()) {
-    for (const auto& acceptor : acceptors_) (acceptor.get()->*what)();
+    for (std::size_t i = 0; i < acceptors_.size(); ++i) {  // one may be added meanwhile
+      const auto acceptor = acceptors_[i];
+      (acceptor.get()->*what)();
+    }
   }
 
   void begin_drain(std::chrono::milliseconds lame_duck) {

@@ -361,10 +361,11 @@ class Acceptor {
   Accepted accept_one(std::shared_ptr<Connection>& accepted, bool last) {
     Hold hold = core_->worker.hold();  // before it is asked whether the worker still accepts
     if (!last && (core_->paused || core_->worker.draining())) return Accepted::none;
-    const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-      return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR ? Accepted::none
-                                                                        : Accepted::exhausted;
+    int fd = -1;
+    do  // one that is gone again is no reason to leave those behind it
+      fd = ::accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    while (fd < 0 && (errno == ECONNABORTED || errno == EINTR));
+    if (fd < 0) return errno == EAGAIN ? Accepted::none : Accepted::exhausted;
     const int on = 1;
     if (family_ != AF_UNIX) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     accepted = Connection::make(core_, std::move(hold), fd, family_ == AF_UNIX);
@@ -470,7 +471,9 @@ class Server {
     const auto& passed = core_->worker.listeners();
     const bool own =
         std::none_of(passed.begin(), passed.end(), [&](const Listener& l) { return l.fd == listener.fd; });
-    acceptors_.push_back(new detail::Acceptor(core_, listener, own, serve_));
+    auto* const acceptor = new detail::Acceptor(core_, listener, own, serve_);
+    if (core_->draining) return acceptor->stop();  // too late: who is in the queue is served
+    acceptors_.push_back(acceptor);
   }
 
  private:
