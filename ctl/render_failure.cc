@@ -79,6 +79,13 @@ std::string count_text(const Failure& failure) {
   return std::to_string(failure.count) + " times: identical failures, recorded as one";
 }
 
+// Whether the request that failed is among those that were cut.
+bool cut_itself(const Failure& failure) {
+  return failure.request && std::ranges::any_of(failure.drain->cut, [&](const Request& cut) {
+           return cut.label == failure.request->label && cut.age_ms >= failure.request->age_ms;
+         });
+}
+
 // What became of the requests beside the one that failed.
 std::string others_text(const Failure& failure) {
   if (!failure.drain || (failure.drain->outcome.empty() && !failure.exit)) {
@@ -86,11 +93,11 @@ std::string others_text(const Failure& failure) {
     return "not known yet: the worker has not ended";
   }
   const auto& drain = *failure.drain;
-  std::string out =
-      drain.cut.empty() ? "none cut" : std::to_string(drain.cut.size()) + " cut without an answer";
+  const bool own = cut_itself(failure);
+  const auto others = drain.cut.size() - (own ? 1 : 0);
+  std::string out = others == 0 ? "none cut" : std::to_string(others) + " cut without an answer";
   if (drain.crossed != 0) out += ", " + std::to_string(drain.crossed) + " lost on a closing connection";
-  if (drain.completed != 0) out += ", " + count_of(drain.completed, "request") + " finished while draining";
-  return out;
+  return own ? out + "; this one got no answer either" : out;
 }
 
 std::string reason_text(const std::string& requested) {
@@ -114,7 +121,8 @@ std::string drain_text(const Failure::Drain& drain) {
     out = "the worker died in it, after " + took;
   else
     out = drain.outcome.empty() ? "not over yet" : escape(drain.outcome);
-  return reason.empty() ? out : out + ", begun " + reason;
+  if (!reason.empty()) out += ", begun " + reason;
+  return drain.completed == 0 ? out : out + ", " + count_of(drain.completed, "request") + " finished in it";
 }
 
 std::string exit_text(const Failure::Exit& exit, const std::optional<Failure::Drain>& drain) {

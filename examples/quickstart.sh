@@ -13,6 +13,7 @@ packaging/install-deps.sh "${packages[@]}"
 
 say "Building (the first time takes a few minutes)"
 cmake --preset release >/dev/null
+[ -t 1 ] || echo "(its output: build/release/build.log)"
 build=(cmake --build --preset release --target reforkd reforkctl http_asio load)
 if [ -t 1 ]; then
   "${build[@]}"

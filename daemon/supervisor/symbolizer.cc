@@ -133,16 +133,15 @@ void Symbolizer::work(Helper& helper) {
 
 base::Result<os::SpawnPlan> Symbolizer::plan(const Helper& helper) const {
   os::SpawnPlan plan;
-  base::Error missing{ENOENT, "no program refork-symbolizer"};
+  std::string places;
   for (const auto& path : setup_.programs) {
     if (auto found = os::find_program(path, ""); found) {
       plan.program = *found;
       break;
-    } else {
-      missing = found.error();
     }
+    places += (places.empty() ? "" : " nor at ") + path;
   }
-  if (plan.program.empty()) return missing;
+  if (plan.program.empty()) return base::Error{ENOENT, "not found at " + places};
   plan.argv = {plan.program};
   plan.argv.insert(plan.argv.end(), setup_.arguments.begin(), setup_.arguments.end());
   plan.directory = "/";

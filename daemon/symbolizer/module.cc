@@ -166,18 +166,17 @@ Dwarf_Die* Module::unit_at(Dwarf_Addr address, Dwarf_Addr& bias) {
 }
 
 // The same failure comes again and again, and looking a place up may mean reading a whole symbol table.
-const std::vector<proto::Symbol>& Module::symbols_at(std::uint64_t return_offset) {
-  const auto known = known_.find(return_offset);
+const std::vector<proto::Symbol>& Module::symbols_at(std::uint64_t offset) {
+  const auto known = known_.find(offset);
   if (known != known_.end()) return known->second;
   if (known_.size() >= max_known) known_.clear();
-  return known_.emplace(return_offset, look_up(return_offset)).first->second;
+  return known_.emplace(offset, look_up(offset)).first->second;
 }
 
-std::vector<proto::Symbol> Module::look_up(std::uint64_t return_offset) {
+std::vector<proto::Symbol> Module::look_up(std::uint64_t offset) {
   GElf_Addr elf_bias = 0;
   if (!dwfl_module_getelf(module_, &elf_bias)) return {};
-  // The call itself stands before the address it returns to.
-  const Dwarf_Addr address = return_offset - 1 + elf_bias;
+  const Dwarf_Addr address = offset + elf_bias;
   Dwarf_Addr bias = 0;
   std::vector<proto::Symbol> symbols;
   if (Dwarf_Die* unit = unit_at(address, bias)) symbols = functions_at(unit, address - bias);

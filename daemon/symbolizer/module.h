@@ -26,7 +26,7 @@ class Module {
 
   const std::string& build_id() const noexcept { return build_id_; }  // hex; empty: it has none
   // What stands at a return address, innermost first; empty: not known.
-  const std::vector<proto::Symbol>& symbols_at(std::uint64_t return_offset);
+  const std::vector<proto::Symbol>& symbols_at(std::uint64_t offset);
 
  private:
   struct End {
@@ -38,7 +38,7 @@ class Module {
   // The compilation unit of an address; null: none.
   Dwarf_Die* unit_at(Dwarf_Addr address, Dwarf_Addr& bias);
   void index_units();
-  std::vector<proto::Symbol> look_up(std::uint64_t return_offset);
+  std::vector<proto::Symbol> look_up(std::uint64_t offset);
   base::UniqueFd separate_debug_file(const char* link, std::uint32_t crc) const;
 
   std::string path_, debug_root_, build_id_;

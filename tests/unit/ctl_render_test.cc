@@ -91,8 +91,7 @@ TEST_F(RenderTest, AFailureBeginsWithItsCauseItsRequestAndItsPlace) {
             "  caused by std::logic_error: empty key\n"
             "where        handle(Request&) at src/app.cc:42\n"
             "request      GET /error?… (12ms old)\n"
-            "others       1 cut without an answer, 1 lost on a closing connection, 4 requests finished while "
-            "draining\n"
+            "others       1 cut without an answer, 1 lost on a closing connection\n"
             "  cut GET /hang (29s old)\n"
             "\n"
             "id           01ab\n"
@@ -103,7 +102,8 @@ TEST_F(RenderTest, AFailureBeginsWithItsCauseItsRequestAndItsPlace) {
             "callback     timer\n"
             "context      user = 7\n"
             "in flight    5 requests when it happened\n"
-            "drain        not over by its deadline, after 30s, begun after this error\n"
+            "drain        not over by its deadline, after 30s, begun after this error, 4 requests "
+            "finished in it\n"
             "exit         killed by SIGKILL\n"
             "pid          4720\n"
             "fingerprint  00112233445566ff\n"
@@ -132,7 +132,7 @@ TEST_F(RenderTest, ADrainThatWentWellIsToldAsSuch) {
   failure.exit = Failure::Exit{1, {}, false};
   EXPECT_EQ(render_failure(failure, view),
             "web/0 worker 17: std::error_code: connection refused\n"
-            "others       none cut, 1 request finished while draining\n"
+            "others       none cut\n"
             "\n"
             "id           01ab\n"
             "time         2026-09-21 14:13:20\n"
@@ -140,7 +140,7 @@ TEST_F(RenderTest, ADrainThatWentWellIsToldAsSuch) {
             "domain       request in session, captured by session\n"
             "emitter      db\n"
             "in flight    1 request when it happened\n"
-            "drain        clean, in 120ms, begun after this error\n"
+            "drain        clean, in 120ms, begun after this error, 1 request finished in it\n"
             "exit         code 1 (as asked, after an error)\n");
 }
 
@@ -160,8 +160,17 @@ TEST_F(RenderTest, WhatIsNotOverYetIsNotToldAsOver) {
   EXPECT_EQ(others(), "none cut");
   failure.drain->outcome = "died";
   EXPECT_EQ(others(), "none cut");
-  failure.drain->completed = 2;
-  EXPECT_EQ(others(), "none cut, 2 requests finished while draining");
+}
+
+TEST_F(RenderTest, TheFailedRequestIsNoneOfTheOthers) {
+  Failure failure;
+  failure.request = Request{"GET /error", 10};
+  failure.drain = Failure::Drain{"error", "deadline", 30000, 0, 0, {{"GET /error", 30010}}};
+  EXPECT_NE(render_failure(failure, view).find("others       none cut; this one got no answer either\n"),
+            std::string::npos);
+  failure.drain->cut.push_back({"GET /", 400});
+  EXPECT_NE(render_failure(failure, view).find("others       1 cut without an answer; this one"),
+            std::string::npos);
 }
 
 FailureGroup some_group() {

@@ -109,12 +109,12 @@ TEST_F(Junk, ADamagedFileDoesNoHarmBeyondTheHelper) {
   }
 }
 
-// Where this function is called from, as an offset in this program.
+// The call of this function, as an offset in this program.
 [[gnu::noinline]] std::uint64_t offset_of_caller() {
   const auto address = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
   Dl_info info{};
   ::dladdr(reinterpret_cast<void*>(address), &info);
-  return address - reinterpret_cast<std::uintptr_t>(info.dli_fbase);
+  return address - 1 - reinterpret_cast<std::uintptr_t>(info.dli_fbase);
 }
 
 TEST_F(Junk, AFileIsBelievedByItsBuildIdAlone) {

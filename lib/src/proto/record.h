@@ -34,7 +34,7 @@ struct Frame {
   std::string file;          // empty: not known
   std::uint32_t line = 0;    // 0: not known
   std::string module;        // path of the executable or shared object
-  std::uint64_t offset = 0;  // of the return address in it
+  std::uint64_t offset = 0;  // in it, as in the file: of the call, one before the return address
   bool in_app = false;       // neither librefork nor a system library
 };
 

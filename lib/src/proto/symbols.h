@@ -15,7 +15,7 @@ namespace refork::proto {
 struct SymbolQuestion {
   struct Place {
     std::string module;
-    std::uint64_t offset = 0;  // of a return address
+    std::uint64_t offset = 0;  // of a call: one before the return address
   };
   std::uint64_t id = 0;
   std::int32_t pid = 0;  // the worker, as long as it lives; 0: unknown

@@ -128,7 +128,7 @@ proto::Frame describe_frame(const void* return_address) {
   if (module == nullptr) return frame;
   const bool executable = module->l_name == nullptr || module->l_name[0] == '\0';
   frame.module = path_of(*module);
-  frame.offset = address - module->l_addr;
+  frame.offset = call - module->l_addr;
   Dl_info info{};
   if (dladdr(reinterpret_cast<const void*>(call), &info) != 0 && info.dli_sname != nullptr)
     frame.function = demangle(info.dli_sname);
@@ -143,6 +143,7 @@ std::vector<proto::Frame> describe_frames(const std::vector<void*>& return_addre
   frames.reserve(std::min(return_addresses.size(), proto::max_frames));
   for (const void* address : return_addresses) {
     if (frames.size() == proto::max_frames) break;
+    if (address == nullptr) continue;  // the end of a thread's stack
     frames.push_back(describe_frame(address));
   }
   return frames;
