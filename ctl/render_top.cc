@@ -42,9 +42,10 @@ std::string render_top(const std::vector<FailureGroup>& groups, const View& view
     std::vector<Cell> row = {{std::to_string(group.count), Color::bold},
                              {humane_time(group.last_ms).substr(all ? 0 : 5), Color::dim}};
     if (all) row.push_back({humane_time(group.first_ms), Color::dim});
-    row.insert(
-        row.end(),
-        {{services_of(group)}, {escape(group.id)}, {error_of(group), Color::red}, {where_of(group, all)}});
+    row.insert(row.end(), {{services_of(group)},
+                           {escape(group.id)},
+                           {error_of(group), Color::red},
+                           {where_of(group, view.width == 0)}});
     table.add(std::move(row));
   }
   return table.text(view);

@@ -81,7 +81,11 @@ std::string demangled(const char* symbol) {
 
 std::string function_name(Dwarf_Die* function) {
   const char* symbol = linkage_name(function);
-  return symbol ? demangled(symbol) : qualified(function);
+  std::string name = symbol ? demangled(symbol) : "";
+  // Not every name can be demangled; then the one in the source, without its arguments, says more.
+  if (name.empty() || name.starts_with("_Z"))
+    if (std::string plain = qualified(function); !plain.empty()) return plain;
+  return name;
 }
 
 std::string plain_path(const char* path) {
