@@ -160,6 +160,28 @@ TEST_P(Guides, ADrainClosesAnIdleConnectionAndEndsCleanly) {
   for (const End& end : ends) EXPECT_EQ(end.outcome, "clean") << end.cause;
 }
 
+TEST(ThreadsGuide, AnErrorThatIsOnlyReportedIsAnsweredAsOne) {
+  const Daemon daemon = web_of(built_program("tests/guides/threads_server"), {"--workers", "1"});
+  Client client(daemon, Protocol::lines);
+  client.ask({nullptr, "remove 7", "removed\n"});
+  client.ask({nullptr, "remove x", "sorry\n"});
+  EXPECT_TRUE(client.wait_closed());
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U);
+  EXPECT_EQ(failures[0]["kind"], "error");
+  EXPECT_EQ(failures[0]["thrown"], false);
+}
+
+TEST(RecordsGuide, WhatDoesNotFailIsAnswered) {
+  Daemon daemon = web_of(built_program("tests/guides/records_server"), {"--workers", "1"});
+  Client(daemon, Protocol::lines).ask(kPlain);
+  Client(daemon, Protocol::lines).ask({nullptr, "price 7", "price 5\n"});
+  Client(daemon, Protocol::lines).ask({nullptr, "price 7?currency=euro", "price 5\n"});
+  Client(daemon, Protocol::lines).ask({nullptr, "else", "what?\n"});
+  EXPECT_THAT(daemon.failures(), testing::IsEmpty());
+  for (const End& end : ends_after_stop(daemon)) EXPECT_EQ(end.outcome, "clean") << end.cause;
+}
+
 TEST(Readme, ItsServerServesAndStops) {
   Daemon daemon = web_of(built_program("tests/guides/readme_server"));
   const Answer answer = http_get(daemon.address(), "/");

@@ -169,9 +169,10 @@ class GuideCommands : public testing::TestWithParam<std::string> {
     return daemon;
   }
 
-  static std::string type(const Daemon& daemon, std::string commands) {
+  // As many failures as `happened` are waited for; ID is the newest.
+  static std::string type(const Daemon& daemon, std::string commands, std::size_t happened) {
     if (commands.find("reforkctl failures") != commands.npos) {
-      const auto failures = complete_failures(daemon, 1);
+      const auto failures = complete_failures(daemon, happened);
       const std::string id = failures.empty() ? "none" : failures[0]["id"].get<std::string>();
       commands = std::regex_replace(commands, std::regex("\\bID\\b"), id);
     }
@@ -194,12 +195,14 @@ TEST_P(GuideCommands, DoWhatThePageShows) {
   std::optional<Daemon> daemon;
   std::string output;
   int compared = 0;
+  std::size_t shown = 0;  // records: each is of a failure of its own
   for (const Block& block : page.blocks) {
     if (block.use == Use::run && block.text.starts_with(kReforkd)) {
       daemon.emplace(start(block, page.program()->name));
     } else if (block.use == Use::run) {
       ASSERT_TRUE(daemon) << "what is there to talk to? " << block.text;
-      output = type(*daemon, block.text);
+      output = type(*daemon, block.text, shown + 1);
+      if (block.text.find("failures show ID") != block.text.npos) ++shown;
     } else if (block.use == Use::output) {
       EXPECT_TRUE(matches(block.text, output)) << "shown:\n" << block.text << "found:\n" << output;
       ++compared;
@@ -211,13 +214,15 @@ TEST_P(GuideCommands, DoWhatThePageShows) {
 #ifdef REFORK_PKG_CONFIG_PATH  // a sanitized library needs its users sanitized
 TEST_P(GuideCommands, BuildTheProgram) {
   const Page page = read_page(GetParam());
-  const auto build = std::ranges::find(page.blocks, Use::build, &Block::use);
-  ASSERT_NE(build, page.blocks.end());
+  std::string commands;
+  for (const Block& block : page.blocks)
+    if (block.use == Use::build) commands += block.text;
+  ASSERT_FALSE(commands.empty());
   const TempDir directory;
   std::ofstream(directory.file(page.program()->language == "c" ? "server.c" : "server.cc"))
       << page.program()->text;
   Process::Options options;
-  options.argv = {"bash", "-ec", build->text};
+  options.argv = {"bash", "-ec", commands};
   options.environment = {"PKG_CONFIG_PATH=" REFORK_PKG_CONFIG_PATH};
   options.directory = directory.path();
   Process process(std::move(options));
