@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t max_symbol = 16384;  // longer ones are not demangled: it costs stack and time
 constexpr int max_scopes = 64;             // of a name put together
+constexpr int max_depth = 8;               // of functions in functions
 
 struct Free {
   void operator()(void* memory) const noexcept { std::free(memory); }
@@ -46,7 +47,7 @@ bool is_named_scope(int tag) {
          tag == DW_TAG_union_type || tag == DW_TAG_subprogram;
 }
 
-std::string qualified(Dwarf_Die* function) {
+std::string qualified(Dwarf_Die* function, int depth = 0) {
   const char* own = plain_name(function);
   if (!own) return "";
   std::string name = own;
@@ -58,10 +59,12 @@ std::string qualified(Dwarf_Die* function) {
     Dwarf_Die scope = scopes[static_cast<std::size_t>(i)];
     const int tag = dwarf_tag(&scope);
     if (!is_named_scope(tag)) continue;
+    // A function has its own scopes where it was declared.
+    if (tag == DW_TAG_subprogram && depth < max_depth) return qualified(&scope, depth + 1) + "::" + name;
     const char* outer = plain_name(&scope);
     name = std::string(outer                     ? outer
                        : tag == DW_TAG_namespace ? "(anonymous namespace)"
-                                                 : "{unnamed}") +
+                                                 : "{lambda}") +
            "::" + name;
   }
   return name;
