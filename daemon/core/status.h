@@ -76,7 +76,7 @@ struct Event {
   std::optional<std::uint32_t> slot;
   std::uint64_t worker = 0;  // 0: none
   std::int32_t pid = 0;
-  std::string text;  // one line for a person, without the fields above; no request data
+  std::string text;         // one line for a person, without the fields above; no request data
   std::string detail = {};  // what follows it for those who may read failures
 };
 

@@ -143,7 +143,8 @@ TEST_P(MainRoad, ARequestThatCrossesTheCloseAfterTheLameDuckIsCounted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Servers, MainRoad,
-                         testing::Values(Server{"http_asio", 64}, Server{"http_uv", 64}, Server{"http_threads", 32},
+                         testing::Values(Server{"http_asio", 64}, Server{"http_uv", 64},
+                                         Server{"http_threads", 32},
                                          Server{"http_libevent", 64, "error", "doomed", "handler"}),
                          [](const auto& param) { return std::string(param.param.program); });
 

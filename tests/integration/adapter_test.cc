@@ -65,7 +65,8 @@ void expect_nothing_lost(const LoadResult& result) {
 }
 
 class Adapter : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Examples, Adapter, testing::Values("http_asio", "http_libevent", "http_uv", "http_threads"),
+INSTANTIATE_TEST_SUITE_P(Examples, Adapter,
+                         testing::Values("http_asio", "http_libevent", "http_uv", "http_threads"),
                          [](const auto& tested) { return tested.param; });
 
 TEST_P(Adapter, AnswersRequestsOnOneConnectionOneAfterTheOther) {
@@ -147,7 +148,8 @@ TEST_P(Adapter, DropsTheConnectionWhereTheErrorHandlerFailsAndRecordsBothErrors)
 TEST_P(Adapter, LosesNobodyWhenStoppedUnderLoad) {
   Server server(GetParam());
   LoadOptions options = busy_clients(server.address);
-  options.reconnect = false;  // nobody else holds the socket: who comes while it is closed is refused or reset
+  options.reconnect =
+      false;  // nobody else holds the socket: who comes while it is closed is refused or reset
   Load load(options);
   ASSERT_TRUE(wait_until([&] { return load.ok() > 200; }));
   server.process.signal(SIGTERM);

@@ -98,8 +98,8 @@ TEST_F(ApiTest, BusctlIntrospectsWithNamesOfArguments) {
   EXPECT_THAT(tree, HasSubstr("/org/refork1/worker/17"));
   EXPECT_THAT(tree, HasSubstr(service_path("web-front.1")));
   const std::string manager = busctl("introspect org.refork1 /org/refork1");
-  for (const char* name :
-       {".Start", ".ListFailures", ".TopFailures", ".GetFailure", ".Version", ".FailureRecorded", ".GetManagedObjects"})
+  for (const char* name : {".Start", ".ListFailures", ".TopFailures", ".GetFailure", ".Version",
+                           ".FailureRecorded", ".GetManagedObjects"})
     EXPECT_THAT(manager, HasSubstr(name));
   EXPECT_THAT(busctl("--xml-interface introspect org.refork1 /org/refork1"), HasSubstr("name=\"filter\""));
 }
