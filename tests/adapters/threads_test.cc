@@ -256,6 +256,17 @@ TEST_F(Pools, AJobRunsInTheDomainThatPostedItAndThrowsIntoIt) {
   EXPECT_TRUE(is_thrown_plainly(a.last(), "a"));
 }
 
+TEST_F(Pools, TwoThreadsMayJoinItAtOnce) {
+  ThreadPool pool(2);
+  Gate gate;
+  pool.post([&] { gate.wait(); });
+  std::thread other([&] { pool.join(); });
+  gate.open();
+  pool.join();
+  other.join();
+  EXPECT_THROW(pool.post([] {}), Cancelled);
+}
+
 // D5, and the row of pool operations that each start the next and then throw.
 TEST_F(Pools, AChainOfJobsThatEachStartTheNextAndThrowIsToldInOrder) {
   ThreadPool pool(1);

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <future>
 
+#include <limits>
 #include <memory>
 #include <system_error>
 
@@ -500,6 +501,8 @@ namespace {
 TEST(DomainIntercept, KnowsEveryConventionAndDropsNoError) {
   EXPECT_EQ(intercepted(-ECONNREFUSED), "std::error_code Connection refused (system:111)");
   EXPECT_EQ(intercepted(-ECONNREFUSED + 0L), "std::error_code Connection refused (system:111)");
+  EXPECT_EQ(intercepted(std::numeric_limits<int>::min()),
+            "std::error_code Unknown error 2147483647 (system:2147483647)");
   EXPECT_EQ(intercepted(std::errc::connection_refused), "std::error_code Connection refused (generic:111)");
   EXPECT_EQ(intercepted(std::future_errc::broken_promise), "std::error_code Broken promise (future:4)");
   EXPECT_EQ(intercepted(TeapotError{418}), "teapot short and stout 418");

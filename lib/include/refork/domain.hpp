@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -114,7 +115,9 @@ template <class E>
 struct ErrorTraits<E, std::enable_if_t<std::is_integral<E>::value && std::is_signed<E>::value>> {
   static bool is_error(E error) noexcept { return error < 0; }
   static Failure describe(E error) noexcept {
-    return ErrorTraits<std::error_code>::describe({static_cast<int>(-error), std::system_category()});
+    constexpr int most = std::numeric_limits<int>::max();  // nor has the least int a counterpart
+    const int code = error < -most ? most : static_cast<int>(-error);
+    return ErrorTraits<std::error_code>::describe({code, std::system_category()});
   }
 };
 

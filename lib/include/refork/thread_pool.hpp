@@ -52,7 +52,8 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Runs what waits, and ends the threads. Then nothing is taken any more.
+  // Runs what waits, and ends the threads. Then nothing is taken any more. Not to be called by a job of the
+  // pool.
   void join() {
     {
       const std::lock_guard lock(mutex_);
@@ -130,6 +131,7 @@ class ThreadPool {
   void end() {
     work_.notify_all();
     room_.notify_all();
+    const std::lock_guard one_at_a_time(ending_);
     for (std::thread& thread : threads_)
       if (thread.joinable()) thread.join();
   }
@@ -143,6 +145,7 @@ class ThreadPool {
   std::deque<Job> queue_;
   bool stopping_ = false;    // nothing is taken any more but from the pool's own jobs
   bool cancelling_ = false;  // nor from those
+  std::mutex ending_;        // whoever joins the threads
   std::vector<std::thread> threads_;
 };
 

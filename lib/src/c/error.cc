@@ -4,8 +4,8 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <system_error>
@@ -42,7 +42,11 @@ struct Running {
 };
 thread_local Running* Running::innermost = nullptr;
 
-std::error_code code_of(const refork_error& error) { return {std::abs(error.code), std::generic_category()}; }
+// Either sign is an errno; the one int without a counterpart is none, and stays as it is.
+std::error_code code_of(const refork_error& error) {
+  const bool negative = error.code < 0 && error.code != std::numeric_limits<int>::min();
+  return {negative ? -error.code : error.code, std::generic_category()};
+}
 
 std::string text_of(const refork_error& error) {
   std::string text = or_empty(error.message);
