@@ -325,6 +325,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
               s.on_disconnect(id, last.deadline, now, out);
             });
           },
+          [](const proto::Crash&) {},
           [&](const proto::AppMessage& app) { shared_.message(id, app.body); },
           [](const proto::Welcome&) {},
           [](const proto::VerdictGiven&) {},

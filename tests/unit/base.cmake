@@ -7,4 +7,5 @@ refork_test(proto_test
 target_compile_definitions(proto_test PRIVATE REFORK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 refork_test(recorder_test
   SOURCES recorder_writer_test.cc recorder_reader_test.cc recorder_process_test.cc recorder_stress_test.cc
+          recorder_crash_test.cc
   LINK refork_base LABELS lib)

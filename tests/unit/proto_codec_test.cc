@@ -35,24 +35,28 @@ TEST(Codec, EveryMessageSurvivesTheWay) {
     EXPECT_LE(packet.size(), spec(type_of(message)).max_size);
   };
   round(Hello{1, 7, "0.1.0"});
-  round(Welcome{1, std::string(63, 's'), 4294967295u, 18446744073709551615u, 4294967295u, 30000, 1000});
+  round(Welcome{1, std::string(63, 's'), 4294967295u, 18446744073709551615u, 4294967295u, 30000, 1000,
+                4294967295u, 4294967295u});
   round(Ready{});
   round(FailureNote{std::string(64, 'i'), Then::serve});
   round(VerdictGiven{std::string(64, 'i'), Verdict::serve, 4294967295u});
   round(DrainOrder{DrainReason::recycle, 4294967295u});
   round(DrainBegun{DrainReason::operator_});
   round(Disconnect{true});
+  round(Crash{true});
   round(AppMessage{R"({"cache":["a",1.50,null]})"});
 }
 
 TEST(Codec, AWelcomeKeepsItsFields) {
-  const auto welcome = decoded<Welcome>(encode(Welcome{1, "web", 3, 17, 2, 5000, 250}));
+  const auto welcome = decoded<Welcome>(encode(Welcome{1, "web", 3, 17, 2, 5000, 250, 10000, 700}));
   EXPECT_EQ(welcome.service, "web");
   EXPECT_EQ(welcome.slot, 3u);
   EXPECT_EQ(welcome.worker, 17u);
   EXPECT_EQ(welcome.generation, 2u);
   EXPECT_EQ(welcome.drain_deadline_ms, 5000u);
   EXPECT_EQ(welcome.lame_duck_ms, 250u);
+  EXPECT_EQ(welcome.watchdog_ms, 10000u);
+  EXPECT_EQ(welcome.request_timeout_ms, 700u);
 }
 
 TEST(Codec, FieldsOfALaterVersionAreIgnored) {

@@ -93,6 +93,9 @@ TEST(ProtocolDocument, HasTheRecordersOffsets) {
   };
   at(requests_offset, " | 1024 x 256 |");
   at(records_offset, " | 64 x 16384 |");
+  at(crash_offset, " | 4096 | the fatal signal |");
+  at(modules_offset, " | 128 x 512 |");
+  at(threads_offset, " | 64 x 2048 |");
   at(total_size, " | | end |");
   at(offsetof(Header, identity), " | 88 bytes |");
   static_assert(sizeof(Identity) == 88);
@@ -105,9 +108,28 @@ TEST(ProtocolDocument, HasTheRecordersOffsets) {
   at(offsetof(Header, dropped_total), " | u64 | records that found no");
   at(offsetof(Header, dropped), " | 16 x (u64, u64) |");
   at(offsetof(Header, shows_query), " | u32 | 1 if the application means");
+  at(offsetof(Header, stacks_wanted), " | u32 | the number of the latest demand");
+  at(offsetof(Header, answers_stacks), " | u32 | 1 if the worker's threads");
+  at(offsetof(Header, modules_used), " | u32 | how many of the module slots");
+  at(offsetof(Header, beats), " | 32 x (u32, u32, u64) |");
   at(offsetof(Header, version), " | u32 | version of the layout, " + std::to_string(layout_version) + " |");
   at(offsetof(Request, label_length), " | u32 | length of the label");
   at(offsetof(Request, label), " | 192 bytes | label");
+  at(offsetof(Request, timeout_ms), " | u32 | its own timeout");
+  at(offsetof(CrashSlot, address), " | u64 | address of the fault |");
+  at(offsetof(CrashSlot, time_ms), " | u64 | when");
+  at(offsetof(CrashSlot, contained), " | u32 | 1 if it is contained");
+  at(offsetof(CrashSlot, age_ms), " | u64 | age in ms of the request");
+  at(offsetof(CrashSlot, in_flight), " | u64 |");
+  at(offsetof(CrashSlot, has_request), " | u32 | 1 if the thread");
+  at(offsetof(CrashSlot, label), " | 192 bytes | label of the request |");
+  at(offsetof(CrashSlot, domains), " | 1024 bytes | the domains");
+  at(offsetof(CrashSlot, frames), " | 128 x (u64, u32, u32) |");
+  at(offsetof(ModuleSlot, build_id), " | 32 bytes | build-id |");
+  at(offsetof(ModuleSlot, path), " | 456 bytes | path |");
+  at(offsetof(ThreadSlot, name), " | 16 bytes | name of the thread |");
+  at(offsetof(ThreadSlot, frame_count), " | u32 | number of frames |");
+  at(offsetof(ThreadSlot, frames), " | 124 x (u64, u32, u32) |");
   at(offsetof(Record, sequence), " | u64 | sequence number");
   at(offsetof(Record, json), " | 16368 bytes | a failure record");
   static_assert(request_count == 1024 && sizeof(Request) == 256 && record_count == 64 &&

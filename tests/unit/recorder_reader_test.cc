@@ -15,12 +15,6 @@
 namespace refork::recorder {
 namespace {
 
-template <class T>
-void poke(int fd, std::size_t offset, T value) {
-  ASSERT_EQ(::pwrite(fd, &value, sizeof value, static_cast<off_t>(offset)),
-            static_cast<ssize_t>(sizeof value));
-}
-
 // Everything a reader can be asked, in whatever state the file is.
 void ask_everything(const Reader& reader) {
   static_cast<void>(reader.identity().ok());
@@ -35,6 +29,15 @@ void ask_everything(const Reader& reader) {
   }
   EXPECT_LE(reader.dropped().size(), dropped_count);
   EXPECT_LE(reader.torn(), record_count);
+  EXPECT_LE(reader.beats().size(), beat_count);
+  if (const auto crash = reader.crash(); crash) {
+    EXPECT_LE(crash->frames.size(), crash_frames);
+    EXPECT_LE(crash->domains.size(), crash_domains);
+    EXPECT_LE(crash->label.size(), 3 * label_size);
+  }
+  EXPECT_LE(reader.thread_stacks().size(), thread_count);
+  for (const auto& thread : reader.thread_stacks()) EXPECT_LE(thread.frames.size(), thread_frames);
+  static_cast<void>(reader.answers_stacks());
   reader.release(0, 1);
 }
 
@@ -102,14 +105,14 @@ TEST(Reader, RefusesAnotherLayout) {
     return opened ? std::string("opened") : opened.error().what.substr(temporary.path.size());
   };
   EXPECT_EQ(refused(offsetof(Header, magic), 0), " cannot be used: it is no flight recorder");
-  EXPECT_EQ(refused(offsetof(Header, version), 1),
-            " cannot be used: it is a flight recorder of version 1, expected version 2");
+  EXPECT_EQ(refused(offsetof(Header, version), 2),
+            " cannot be used: it is a flight recorder of version 2, expected version 3");
   for (const std::size_t field :
        {offsetof(Header, header_size), offsetof(Header, request_count), offsetof(Header, request_size),
         offsetof(Header, record_count), offsetof(Header, record_size), offsetof(Header, requests_offset),
         offsetof(Header, records_offset), offsetof(Header, total_size)})
     EXPECT_EQ(refused(field, 0xFFFFFFFF),
-              " cannot be used: its header describes another layout than version 2 has");
+              " cannot be used: its header describes another layout than version 3 has");
 }
 
 TEST(Reader, ReadsWhatIsLeftOfATruncatedFile) {

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cstring>
 #include <string>
 
@@ -41,6 +43,12 @@ struct Both {
   Reader reader;
   Writer* writer;
 };
+
+template <class T>
+void poke(int fd, std::size_t offset, T value) {
+  ASSERT_EQ(::pwrite(fd, &value, sizeof value, static_cast<off_t>(offset)),
+            static_cast<ssize_t>(sizeof value));
+}
 
 // A path that is free now and removed in the end.
 class TemporaryPath {

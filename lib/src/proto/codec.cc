@@ -30,6 +30,8 @@ void write(Json& json, const Welcome& welcome) {
   json["generation"] = welcome.generation;
   json["drain_deadline_ms"] = welcome.drain_deadline_ms;
   json["lame_duck_ms"] = welcome.lame_duck_ms;
+  json["watchdog_ms"] = welcome.watchdog_ms;
+  json["request_timeout_ms"] = welcome.request_timeout_ms;
 }
 void write(Json&, const Ready&) {}
 void write(Json& json, const FailureNote& note) {
@@ -47,6 +49,7 @@ void write(Json& json, const DrainOrder& order) {
 }
 void write(Json& json, const DrainBegun& begun) { json["reason"] = base::to_name(begun.reason); }
 void write(Json& json, const Disconnect& disconnect) { json["deadline"] = disconnect.deadline; }
+void write(Json& json, const Crash& crash) { json["contained"] = crash.contained; }
 
 Message read_hello(Fields& fields) {
   Hello hello;
@@ -66,6 +69,8 @@ Message read_welcome(Fields& fields) {
   welcome.generation = fields.number32("generation");
   welcome.drain_deadline_ms = fields.number32("drain_deadline_ms");
   welcome.lame_duck_ms = fields.number32("lame_duck_ms");
+  welcome.watchdog_ms = fields.number32("watchdog_ms");
+  welcome.request_timeout_ms = fields.number32("request_timeout_ms");
   return welcome;
 }
 
@@ -97,11 +102,12 @@ Message read_drain(Fields& fields) {
 }
 Message read_draining(Fields& fields) { return DrainBegun{fields.name<DrainReason>("reason")}; }
 Message read_disconnect(Fields& fields) { return Disconnect{fields.flag("deadline")}; }
+Message read_crash(Fields& fields) { return Crash{fields.flag("contained")}; }
 
 using Read = Message (*)(Fields&);
 constexpr std::array<Read, base::enum_count<MessageType> - 1> readers = {
-    read_hello,   read_welcome, read_ready,    read_failure,
-    read_verdict, read_drain,   read_draining, read_disconnect};
+    read_hello, read_welcome,  read_ready,      read_failure, read_verdict,
+    read_drain, read_draining, read_disconnect, read_crash};
 static_assert(base::index(MessageType::message) == readers.size(),
               "`message` is read from the text, not the fields");
 

@@ -40,6 +40,8 @@ struct Welcome {  // its answer
   std::uint32_t generation = 1;
   std::uint32_t drain_deadline_ms = 30000;
   std::uint32_t lame_duck_ms = 1000;
+  std::uint32_t watchdog_ms = 0;         // how long a thread that beats may be silent; 0: nobody looks
+  std::uint32_t request_timeout_ms = 0;  // how long a request may take; 0: as long as it likes
 };
 struct Ready {};
 struct FailureNote {  // a nudge: the record itself stands in the flight recorder
@@ -65,12 +67,15 @@ struct DrainBegun {  // the worker drains by itself: it was told by SIGTERM, or 
 struct Disconnect {       // the last message: the process ends now
   bool deadline = false;  // because its time was up
 };
+struct Crash {             // a fatal signal; the flight recorder tells of it
+  bool contained = false;  // the other threads finish what they have, then it dies of the signal
+};
 struct AppMessage {
   std::string body;  // one JSON value, passed on as it is
 };
 
 using Message = std::variant<Hello, Welcome, Ready, FailureNote, VerdictGiven, DrainOrder, DrainBegun,
-                             Disconnect, AppMessage>;
+                             Disconnect, Crash, AppMessage>;
 
 enum class MessageType {
   hello,
@@ -81,6 +86,7 @@ enum class MessageType {
   drain,
   draining,
   disconnect,
+  crash,
   message
 };
 enum class Direction {
@@ -99,8 +105,9 @@ struct EnumNames<proto::WorkerState> {
 };
 template <>
 struct EnumNames<proto::MessageType> {
-  static constexpr std::array<std::string_view, 9> names = {
-      "hello", "welcome", "ready", "failure", "verdict", "drain", "draining", "disconnect", "message"};
+  static constexpr std::array<std::string_view, 10> names = {"hello",   "welcome", "ready",    "failure",
+                                                             "verdict", "drain",   "draining", "disconnect",
+                                                             "crash",   "message"};
 };
 template <>
 struct EnumNames<proto::Verdict> {
@@ -145,6 +152,7 @@ inline constexpr std::array<MessageSpec, base::enum_count<MessageType>> message_
     {MessageType::drain, Direction::to_worker, any_state, 256, 0},
     {MessageType::draining, Direction::to_primary, any_state, 256, 0},
     {MessageType::disconnect, Direction::to_primary, any_state, 256, 0},
+    {MessageType::crash, Direction::to_primary, any_state, 256, 0},
     {MessageType::message, Direction::both, any_state, max_packet, 0},
 }};
 static_assert(std::variant_size_v<Message> == base::enum_count<MessageType>);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,47 +19,10 @@
 
 #include "base/utf8.h"
 #include "recorder/file.h"
+#include "recorder/untrusted.h"
 
 namespace refork::recorder {
 namespace {
-
-// The bytes that are there, at most `size`; 0 for none and for an error.
-std::size_t read_at(int fd, void* into, std::size_t size, std::size_t offset) noexcept {
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t got =
-        ::pread(fd, static_cast<char*>(into) + done, size - done, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  return done;
-}
-
-base::Result<void> write_at(int fd, const void* from, std::size_t size, std::size_t offset) {
-  ssize_t put;
-  do {
-    put = ::pwrite(fd, from, size, static_cast<off_t>(offset));
-  } while (put < 0 && errno == EINTR);
-  if (put == static_cast<ssize_t>(size)) return {};
-  return put < 0 ? base::errno_error("write to the flight recorder")
-                 : base::Error{ENOSPC, "write to the flight recorder: it took only a part"};
-}
-
-// A copy of what the file holds, in types that can be copied about: the layout's own are atomics.
-template <class T>
-struct Copy {
-  alignas(T) std::byte bytes[sizeof(T)];
-  const T* operator->() const noexcept { return reinterpret_cast<const T*>(bytes); }
-  const T& operator*() const noexcept { return *operator->(); }
-};
-
-base::Result<Copy<Header>> read_header(int fd) {
-  Copy<Header> header;
-  if (read_at(fd, &header, sizeof header, 0) != sizeof header)
-    return base::Error{EPROTO, "the flight recorder was truncated"};
-  return header;
-}
 
 // Calls visit(index, request) for each entry of the table that is wholly there. In small pieces: the daemon
 // stays small.
@@ -82,21 +44,14 @@ std::uint64_t state_of(const Copy<Request>& request) {
   return request->state.load(std::memory_order_relaxed);
 }
 
-std::uint64_t now_ns() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 InFlight describe(const Request& request, std::uint64_t now) {
   constexpr auto relaxed = std::memory_order_relaxed;
   const std::size_t length = std::min<std::size_t>(request.label_length.load(relaxed), label_size - 1);
   const std::string_view label(reinterpret_cast<const char*>(request.label), length);
   const std::uint64_t start = request.start_ns.load(relaxed);
   // A byte that is no UTF-8 becomes three.
-  return {base::utf8_clean(label, base::Controls::drop, 3 * label_size),
-          now > start ? (now - start) / 1'000'000u : 0, request.thread.load(relaxed),
-          request.domain.load(relaxed)};
+  return {base::utf8_clean(label, base::Controls::drop, 3 * label_size), age_ms(start, now),
+          request.thread.load(relaxed), request.domain.load(relaxed), request.timeout_ms.load(relaxed)};
 }
 
 // The part of a Record before its text, without the atomic.
@@ -138,6 +93,11 @@ base::Result<void> fill(int fd, const Identity& identity, bool memory) {
   return {};
 }
 
+base::Result<void> check_file(int fd) {
+  const auto header = read_header(fd);
+  return header ? check(**header) : base::Result<void>(header.error());
+}
+
 }  // namespace
 
 base::Result<Reader> Reader::create(const std::string& path, const Identity& identity) {
@@ -157,9 +117,18 @@ base::Result<Reader> Reader::open(const std::string& path) {
   if (::fstat(fd.get(), &status) < 0) return base::errno_error("look at " + path);
   if (!S_ISREG(status.st_mode))
     return base::Error{EPROTO, path + " is no flight recorder, it is not even a file"};
-  const auto header = read_header(fd.get());
-  const auto good = header ? check(**header) : base::Result<void>(header.error());
+  const auto good = check_file(fd.get());
   if (!good) return base::Error{good.error().code, path + " cannot be used: " + good.error().what};
+  return Reader(std::move(fd));
+}
+
+base::Result<Reader> Reader::adopt(base::UniqueFd fd) {
+  struct stat status {};
+  if (::fstat(fd.get(), &status) < 0) return base::errno_error("look at a flight recorder");
+  const auto good = S_ISREG(status.st_mode)
+                        ? check_file(fd.get())
+                        : base::Result<void>(base::Error{EPROTO, "it is not even a file"});
+  if (!good) return base::Error{good.error().code, "a flight recorder cannot be used: " + good.error().what};
   return Reader(std::move(fd));
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ struct InFlight {
   std::uint64_t age_ms = 0;
   std::uint32_t thread = 0;
   std::uint64_t domain = 0;
+  std::uint32_t timeout_ms = 0;  // its own; 0: the service's
 };
 
 struct Counters {
@@ -37,6 +39,42 @@ struct DroppedRecords {
   std::uint64_t count = 0;
 };
 
+// An instruction in a stack: of a call, or of the fault itself.
+struct Address {
+  std::string module;    // path; empty: not known
+  std::string build_id;  // hex digits; empty: not known
+  std::uint64_t offset = 0;
+};
+
+struct ThreadStack {
+  std::uint32_t tid = 0;
+  std::string name;
+  std::string request_label;  // of the request that it handles; empty: none
+  std::vector<Address> frames;
+};
+
+struct Crash {
+  int signal = 0, code = 0;
+  std::uint64_t address = 0;
+  std::int32_t sender = 0;  // pid; 0: it is a fault, nobody sent it
+  std::uint32_t thread = 0;
+  std::uint64_t time_ms = 0;  // Unix time, by the worker's word
+  bool contained = false;
+  bool has_request = false;
+  std::string label;  // of the request
+  std::uint64_t age_ms = 0;
+  std::uint64_t in_flight = 0;
+  std::vector<std::string> domains;  // innermost first
+  std::vector<Address> frames;
+  bool complete = false;  // false: the handler did not come to its end (yet)
+};
+
+// A thread that has called beat().
+struct Beat {
+  std::uint32_t thread = 0;
+  std::uint64_t age_ms = 0;
+};
+
 // reforkd's side. Reads what an untrusted process writes: everything is bounded, nothing is mapped; a damaged
 // file gives an error or less data, never more.
 class Reader {
@@ -45,6 +83,7 @@ class Reader {
   // memfd.
   static base::Result<Reader> create(const std::string& path, const Identity& identity);
   static base::Result<Reader> open(const std::string& path);  // one left by an earlier reforkd
+  static base::Result<Reader> adopt(base::UniqueFd fd);       // one kept for us; checked like a file
 
   base::Result<void> assign(const Identity& identity) const;  // to another worker, before that starts
 
@@ -55,6 +94,16 @@ class Reader {
   base::Result<std::vector<InFlight>> in_flight() const;  // oldest first; what is never ended by then was cut
   base::Result<std::vector<StoredRecord>> records() const;  // those ready, oldest first
   std::vector<DroppedRecords> dropped() const;
+  std::vector<Beat> beats() const;     // of the threads that ever beat and still live
+  std::optional<Crash> crash() const;  // a fatal signal, even if its handler was cut short
+
+  // Whether the worker's threads may be sent stacks_signal(): a worker without librefork dies of it.
+  bool answers_stacks() const;
+  // A new demand for stacks, to be followed by the signals; its number. What thread_stacks() tells is the
+  // answer to the latest demand, ours or the worker's own, as far as it has come.
+  base::Result<std::uint32_t> want_stacks() const;
+  std::vector<ThreadStack> thread_stacks() const;
+
   std::uint32_t torn() const;  // slots left half-written, or never sound; meaningful once the worker is dead
   void release(std::uint32_t slot,
                std::uint64_t sequence) const;  // frees a record, unless it was replaced meanwhile

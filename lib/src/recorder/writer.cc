@@ -144,7 +144,7 @@ Record& Writer::record_slot(std::uint32_t index) const noexcept {
   return reinterpret_cast<Record*>(ring)[index];
 }
 
-std::uint64_t Writer::begin(std::string_view label, std::uint64_t domain) noexcept {
+std::uint64_t Writer::begin(std::string_view label, std::uint64_t domain, std::uint32_t timeout_ms) noexcept {
   if (last_entry == no_entry) last_entry = first_entry();
   for (std::uint32_t tried = 0; tried < request_count; ++tried) {
     const std::uint32_t index = (last_entry + tried) % request_count;
@@ -156,6 +156,7 @@ std::uint64_t Writer::begin(std::string_view label, std::uint64_t domain) noexce
     entry.start_ns.store(coarse_now_ns(), memory_order_release);
     entry.domain.store(domain, memory_order_relaxed);
     entry.thread.store(current_thread(), memory_order_relaxed);
+    entry.timeout_ms.store(timeout_ms, memory_order_relaxed);
     write_label(entry, label);
     last_entry = index;
     return token_of(state, index);
@@ -181,6 +182,14 @@ void Writer::end(std::uint64_t token) noexcept {
     last_entry = index;
 }
 
+void Writer::set_timeout(std::uint64_t token, std::uint32_t timeout_ms) noexcept {
+  const std::uint64_t state = state_of(token);
+  if (token == unnamed_token || !in_flight_state(state)) return;
+  Request& entry = request(index_of(token));
+  if (entry.state.load(memory_order_acquire) == state)
+    entry.timeout_ms.store(timeout_ms, memory_order_relaxed);
+}
+
 // Another thread may end the request meanwhile, and a next one overwrite its entry: what was read counts only
 // if the state is still the same afterwards.
 bool Writer::describe(std::uint64_t token, RequestInfo& info) const noexcept {
@@ -200,6 +209,26 @@ std::uint64_t Writer::in_flight() const noexcept {
     if (in_flight_state(request(i).state.load(memory_order_seq_cst))) ++count;
   return count;
 }
+
+std::uint64_t Writer::request_of(std::uint32_t thread, bool only) const noexcept {
+  std::uint64_t found = 0, started = 0;
+  for (std::uint32_t i = 0; i < request_count; ++i) {
+    const Request& entry = request(i);
+    const std::uint64_t state = entry.state.load(memory_order_acquire);
+    if (!in_flight_state(state) || entry.thread.load(memory_order_relaxed) != thread) continue;
+    if (found != 0 && only) return 0;
+    if (const auto start = entry.start_ns.load(memory_order_relaxed); found == 0 || start > started) {
+      found = token_of(state, i);
+      started = start;
+    }
+  }
+  return found;
+}
+
+std::uint32_t Writer::index_of_token(std::uint64_t token) noexcept {
+  return token == 0 || token == unnamed_token ? request_count : index_of(token);
+}
+std::uint64_t Writer::state_of_token(std::uint64_t token) noexcept { return state_of(token); }
 
 void Writer::crossed() noexcept { header_->crossed.fetch_add(1, memory_order_relaxed); }
 

@@ -1,0 +1,81 @@
+// Whatever a worker writes into its flight recorder, reforkd reads it within its bounds. The input is a list
+// of patches to a sound recorder: offset (u32), length (u16), that many bytes; a length of 65535 truncates
+// the file there.
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "recorder/reader.h"
+
+namespace {
+
+using namespace refork::recorder;
+
+constexpr std::uint16_t truncates = 65535;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+// Whole patches only.
+void patch(int fd, const std::uint8_t* data, std::size_t size) {
+  for (std::size_t at = 0; size - at >= 6;) {
+    std::uint32_t offset = 0;
+    std::uint16_t length = 0;
+    std::memcpy(&offset, data + at, 4);
+    std::memcpy(&length, data + at + 4, 2);
+    at += 6;
+    offset %= total_size;
+    if (length == truncates) {
+      require(::ftruncate(fd, offset) == 0);
+      continue;
+    }
+    if (length > size - at) return;
+    require(::pwrite(fd, data + at, length, offset) == length);
+    at += length;
+  }
+}
+
+void ask(const Reader& reader) {
+  static_cast<void>(reader.identity().ok());
+  static_cast<void>(reader.counters().ok());
+  static_cast<void>(reader.shows_query());
+  static_cast<void>(reader.answers_stacks());
+  if (const auto all = reader.in_flight(); all) require(all->size() <= request_count);
+  if (const auto all = reader.records(); all) {
+    require(all->size() <= record_count);
+    for (const auto& record : *all) reader.release(record.slot, record.sequence);
+  }
+  require(reader.dropped().size() <= dropped_count);
+  require(reader.torn() <= record_count);
+  require(reader.beats().size() <= beat_count);
+  if (const auto crash = reader.crash(); crash)
+    require(crash->frames.size() <= crash_frames && crash->domains.size() <= crash_domains);
+  const auto threads = reader.thread_stacks();
+  require(threads.size() <= thread_count);
+  for (const auto& thread : threads) require(thread.frames.size() <= thread_frames);
+  static_cast<void>(reader.want_stacks().ok());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto sound = Reader::create("", Identity{});
+  if (!sound) return 0;  // no memory
+  // A copy that can be truncated, as a file can.
+  const int fd = ::memfd_create("fuzzed", MFD_CLOEXEC);
+  Header header;
+  require(::pread(sound->fd(), &header, sizeof header, 0) == sizeof header);
+  require(::ftruncate(fd, total_size) == 0);
+  require(::pwrite(fd, &header, sizeof header, 0) == sizeof header);
+  const auto reader = Reader::adopt(refork::base::UniqueFd(fd));
+  require(reader.ok());
+  patch(fd, data, size);
+  ask(*reader);
+  return 0;
+}
