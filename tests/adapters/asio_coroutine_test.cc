@@ -144,6 +144,22 @@ TEST_F(AsioCoroutine, ResumesInItsOwnDomainWhoeverCompletesWhatItAwaits) {
   EXPECT_EQ(b.count(), 0U);
 }
 
+TEST_F(AsioCoroutine, ResumesInItsOwnDomainThoughTheTimerIsAMemberOfAnother) {
+  refork::asio::Timer timer(executor, milliseconds(0));
+  b.domain.add(timer);
+  a.domain.run([&] {
+    refork::asio::spawn(executor, [&]() -> awaitable<void> {
+      co_await timer.async_wait(use_awaitable);
+      note("resumed");
+      fail_with("after it");
+    });
+  });
+  loop.run();
+  EXPECT_THAT(order, ElementsAre("resumed in a"));
+  EXPECT_EQ(a.messages(), std::vector<std::string>{"after it"});
+  EXPECT_EQ(b.count(), 0U);
+}
+
 TEST_F(AsioCoroutine, AScopeLeftOpenByAnAwaitDoesNotReachOthersOfTheThread) {
   a.domain.run([&] {
     refork::asio::spawn(executor, [&]() -> awaitable<void> {

@@ -121,6 +121,79 @@ TEST_F(Asio, ACancelledOperationEndsInItsOwnDomain) {
   EXPECT_EQ(b.count(), 0U);
 }
 
+// D12: what Node documents of add(timer) and remove(timer), and does not do.
+TEST_F(Asio, ATimerThatIsAMemberFiresInTheDomainThatItWasAddedToLast) {
+  Timer timer(executor);
+  const Domain c("c");
+  const auto start = [&] {
+    timer.expires_after(milliseconds(0));
+    timer.async_wait(note("it"));
+  };
+  const auto run = [&] {
+    loop.restart();
+    loop.run();
+  };
+  a.domain.add(timer);
+  EXPECT_THAT(a.domain.members(), ElementsAre(&timer.emitter()));
+  c.run(start);
+  run();
+  start();
+  b.domain.add(timer);  // while it waits
+  EXPECT_THAT(a.domain.members(), ElementsAre());
+  EXPECT_THAT(b.domain.members(), ElementsAre(&timer.emitter()));
+  run();
+  a.domain.remove(timer);  // it is not a's
+  start();
+  run();
+  start();
+  b.domain.remove(timer);
+  EXPECT_THAT(b.domain.members(), ElementsAre());
+  run();
+  c.run(start);
+  run();
+  EXPECT_THAT(order, ElementsAre("it in a", "it in b", "it in b", "it in otherwise", "it in c"));
+}
+
+TEST_F(Asio, WhatAMembersTimerThrowsGoesToItsDomainAndNotToTheOneThatStartedIt) {
+  Timer timer(executor, milliseconds(0));
+  a.domain.add(timer);
+  b.domain.run([&] { timer.async_wait([](error_code) { fail_with("tick"); }); });
+  loop.run();
+  ASSERT_EQ(a.messages(), std::vector<std::string>{"tick"});
+  EXPECT_EQ(a.last().bound, "timer");
+  EXPECT_EQ(a.last().domain, "a");
+  EXPECT_EQ(b.count(), 0U);
+}
+
+TEST_F(Asio, ATimerThatEndsLeavesItsDomainAndWhatWaitedForItIsStillTold) {
+  error_code told;
+  {
+    Timer first(executor, std::chrono::hours(1));
+    a.domain.add(first);
+    Timer timer(std::move(first));
+    EXPECT_THAT(a.domain.members(), ElementsAre(&timer.emitter())) << "moved, it is the same member";
+    timer.async_wait([&](error_code error) { told = error; });
+  }
+  EXPECT_THAT(a.domain.members(), ElementsAre());
+  loop.run();
+  EXPECT_EQ(told, net::error::operation_aborted);
+}
+
+// D7
+TEST_F(Asio, ATimersOwnListenerWinsOverItsDomain) {
+  Timer timer(executor);
+  a.domain.add(timer);
+  Emitter& emitter = timer.emitter();
+  emitter.report(std::make_error_code(std::errc::timed_out));
+  ASSERT_EQ(a.count(), 1U);
+  EXPECT_EQ(a.last().emitter, "timer");
+  int heard = 0;
+  emitter.on_error([&](const Failure&) { ++heard; });
+  emitter.report(std::make_error_code(std::errc::timed_out));
+  EXPECT_EQ(heard, 1);
+  EXPECT_EQ(a.count(), 1U);
+}
+
 // D41
 TEST_F(Asio, ATimerThatThrowsEachTimeItFiresIsHandledEachTime) {
   Timer timer(executor);
@@ -573,6 +646,74 @@ TEST_P(AsioThreads, OverlappingDomainsDoNotMix) {
   for (int i = 0; i < kDomains; ++i)
     EXPECT_EQ(domains[static_cast<std::size_t>(i)]->messages(),
               std::vector<std::string>{"domain " + std::to_string(i)});
+}
+
+TEST(AsioServer, AConnectionCallsBackInTheDomainThatItWasAddedToLast) {
+  net::io_context loop;
+  Worker worker;
+  Watched a("a"), b("b");
+  std::vector<std::string> seen;
+  auto [listener, port] = listen_tcp();
+  net::ip::tcp::socket client(loop);
+  std::shared_ptr<refork::asio::Connection> connection;
+  std::function<void()> next;
+  const std::function<void()> moves[] = {
+      [&] { a.domain.add(*connection); },    [&] { b.domain.add(*connection); },
+      [&] { a.domain.remove(*connection); },  // it is not a's
+      [&] { b.domain.remove(*connection); }, [&] { worker.drain(DrainReason::stop); },
+  };
+  next = [&] {
+    connection->wait_for_request([&] {
+      char byte = 0;
+      connection->socket().read_some(net::buffer(&byte, 1));
+      seen.push_back(active());
+      next();  // it waits already when it is moved
+      moves[seen.size() - 1]();
+      if (seen.size() < std::size(moves))
+        net::write(client, net::buffer("x", 1));
+      else
+        connection.reset();
+    });
+  };
+  refork::asio::Server server(loop, worker, [&](std::shared_ptr<refork::asio::Connection> accepted) {
+    connection = std::move(accepted);
+    EXPECT_EQ(connection->domain(), Domain::current()) << "D6";
+    EXPECT_TRUE(connection->domain().members().empty());
+    next();
+  });
+  server.listen({listener.release(), "", ""});
+  worker.ready();
+  client.connect({net::ip::address_v4::loopback(), port});
+  net::write(client, net::buffer("x", 1));
+  loop.run();
+  EXPECT_THAT(seen, ElementsAre("connection", "a", "b", "b", "connection"));
+  EXPECT_EQ(worker.finish(), 0);
+}
+
+TEST(AsioServer, AConnectionsOwnListenerWinsAndItsEndTakesItOutOfItsDomain) {
+  net::io_context loop;
+  Worker worker;
+  Watched a("a");
+  auto [listener, port] = listen_tcp();
+  net::ip::tcp::socket client(loop);
+  refork::asio::Server server(loop, worker, [&](std::shared_ptr<refork::asio::Connection> connection) {
+    a.domain.add(*connection);
+    EXPECT_THAT(a.domain.members(), ElementsAre(connection.get()));
+    int heard = 0;
+    connection->report(net::error::make_error_code(net::error::connection_reset));
+    connection->on_error([&](const Failure&) { ++heard; });
+    connection->report(net::error::make_error_code(net::error::connection_reset));
+    EXPECT_EQ(heard, 1);
+    connection.reset();
+    EXPECT_THAT(a.domain.members(), ElementsAre());
+    worker.drain(DrainReason::stop);
+  });
+  server.listen({listener.release(), "", ""});
+  worker.ready();
+  client.connect({net::ip::address_v4::loopback(), port});
+  loop.run();
+  ASSERT_EQ(a.count(), 1U);
+  EXPECT_EQ(a.last().emitter, "connection");
 }
 
 TEST(AsioServer, WhoIsInTheQueueAsADrainBeginsIsServedThoughTheOneBeforeFails) {

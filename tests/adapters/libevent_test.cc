@@ -26,6 +26,23 @@ void call(evutil_socket_t, short, void* function) { (*static_cast<Function*>(fun
 void call_data(bufferevent*, void* function) { (*static_cast<Function*>(function))(); }
 void call_event(bufferevent*, short, void* function) { (*static_cast<Function*>(function))(); }
 
+// A domain as C knows it, for as long as this lives.
+class CDomain {
+ public:
+  explicit CDomain(const Watched& watched) {
+    const Scope scope = watched.domain.enter();
+    domain_ = refork_domain_current();
+  }
+  ~CDomain() { refork_domain_unref(domain_); }
+  CDomain(const CDomain&) = delete;
+  CDomain& operator=(const CDomain&) = delete;
+  operator refork_domain*() const { return domain_; }
+  std::size_t members() const { return refork_domain_members(domain_, nullptr, 0); }
+
+ private:
+  refork_domain* domain_;
+};
+
 class Libevent : public testing::Test {
  protected:
   ~Libevent() override { event_base_free(base); }
@@ -51,6 +68,80 @@ TEST_F(Libevent, ATimerRunsInTheDomainThatWasActiveWhenItWasAddedLast) {
   run();
   refork_event_free(timer);
   EXPECT_EQ(seen, "first second none ");
+}
+
+// D12: what Node documents of add(timer) and remove(timer), and does not do.
+TEST_F(Libevent, ATimerThatIsAMemberFiresInTheDomainThatItWasAddedToLast) {
+  Watched starts("starts"), first("first"), second("second");
+  const CDomain a(first), b(second);
+  std::string seen;
+  Function note = [&] { seen += active() + " "; };
+  refork_event* timer = refork_event_new(base, -1, 0, call, &note);
+  refork_emitter* emitter = refork_event_emitter(timer);
+  const auto fire = [&] {
+    const Scope scope = starts.domain.enter();
+    ASSERT_EQ(refork_event_add(timer, &soon), 0);
+    const Scope outside = Domain::none();
+    run();
+  };
+  refork_domain_add(a, emitter);
+  fire();
+  refork_domain_add(b, emitter);
+  EXPECT_EQ(a.members(), 0U);
+  fire();
+  refork_domain_remove(a, emitter);  // it is not a's
+  EXPECT_EQ(b.members(), 1U);
+  fire();
+  refork_domain_remove(b, emitter);
+  fire();
+  EXPECT_EQ(seen, "first second second none ");
+  refork_domain_add(a, emitter);
+  refork_event_free(timer);
+  EXPECT_EQ(a.members(), 0U);
+}
+
+TEST_F(Libevent, AWatcherIsAMemberOfTheDomainInWhichItsEmitterWasMadeAndMoves) {
+  Watched first("first"), second("second");
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  Function fail = [&] { fail_with("readable"); };
+  refork_event* watcher = refork_event_new(base, ends[0], EV_READ | EV_PERSIST, call, &fail);
+  {
+    const Scope scope = first.domain.enter();
+    refork_event_emitter(watcher);
+  }
+  ASSERT_EQ(refork_event_add(watcher, nullptr), 0);
+  ASSERT_EQ(::write(ends[1], "x", 1), 1);
+  run_once();
+  EXPECT_EQ(first.count(), 1U);
+  refork_domain_add(CDomain(second), refork_event_emitter(watcher));
+  run_once();
+  EXPECT_EQ(first.count(), 1U);
+  EXPECT_EQ(second.count(), 1U);
+  refork_event_free(watcher);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+// D7
+TEST_F(Libevent, AnEventsOwnListenerWinsOverItsDomain) {
+  Watched watched("request");
+  Function nothing = [] {};
+  refork_event* timer = refork_event_new(base, -1, 0, call, &nothing);
+  refork_emitter* emitter = refork_event_emitter(timer);
+  refork_domain_add(CDomain(watched), emitter);
+  refork_error error = REFORK_ERROR_INIT;
+  error.message = "too late";
+  refork_emitter_report(emitter, &error);
+  ASSERT_EQ(watched.messages(), std::vector<std::string>{"too late"});
+  EXPECT_EQ(watched.last().emitter, "event");
+  int heard = 0;
+  refork_emitter_on_error(
+      emitter, [](const refork_failure*, void* count) { ++*static_cast<int*>(count); }, &heard, nullptr);
+  refork_emitter_report(emitter, &error);
+  EXPECT_EQ(heard, 1);
+  EXPECT_EQ(watched.count(), 1U);
+  refork_event_free(timer);
 }
 
 TEST_F(Libevent, WhatACallbackThrowsGoesToItsDomainAndTheLoopGoesOn) {
@@ -179,6 +270,31 @@ TEST_F(Bufferevent, OtherCallbacksLetGoOfTheDomainOfTheFirst) {
   EXPECT_TRUE(first.alive());
   set(second, call_data, nullptr, nullptr, nothing);
   EXPECT_FALSE(first.alive());
+}
+
+TEST_F(Bufferevent, AMembersCallbacksRunInTheDomainThatItWasAddedToLastWhoeverSetsThem) {
+  Watched sets("sets"), first("first"), second("second");
+  const CDomain a(first), b(second);
+  Function fail = [&] { fail_with("in a callback"); };
+  EXPECT_EQ(refork_bufferevent_emitter(bufferevent_), nullptr) << "its callbacks are libevent's own";
+  set(sets, call_data, nullptr, nullptr, fail);
+  refork_emitter* emitter = refork_bufferevent_emitter(bufferevent_);
+  refork_domain_add(a, emitter);
+  receive("x");
+  run_once();
+  EXPECT_EQ(first.count(), 1U);
+  set(sets, call_data, nullptr, nullptr, fail);
+  EXPECT_EQ(refork_bufferevent_emitter(bufferevent_), emitter);
+  receive("x");
+  run_once();
+  EXPECT_EQ(first.count(), 2U);
+  refork_domain_add(b, emitter);
+  receive("x");
+  run_once();
+  EXPECT_EQ(second.count(), 1U);
+  EXPECT_EQ(sets.count(), 0U);
+  refork_bufferevent_free(std::exchange(bufferevent_, nullptr));
+  EXPECT_EQ(b.members(), 0U);
 }
 
 TEST_F(Bufferevent, ItsOwnCallbackMayFreeIt) {

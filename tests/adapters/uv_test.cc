@@ -155,6 +155,85 @@ TEST_F(Uv, ATimerStartedAgainBelongsToTheLastDomainThatDidSo) {
 }
 
 // D5
+// D12: what Node documents of add(timer) and remove(timer), and does not do.
+TEST_F(Uv, ATimerThatIsAMemberFiresInTheDomainThatItWasAddedToLast) {
+  uv::Timer timer(loop);
+  const auto fire = [&] {
+    timer.start([] { note("it"); }, std::chrono::milliseconds(0));
+    run();
+  };
+  a.domain.add(timer);
+  EXPECT_THAT(a.domain.members(), ElementsAre(&timer));
+  fire();
+  b.domain.add(timer);
+  EXPECT_THAT(a.domain.members(), ElementsAre());
+  fire();
+  a.domain.remove(timer);  // it is not a's
+  fire();
+  b.domain.remove(timer);
+  EXPECT_THAT(b.domain.members(), ElementsAre());
+  fire();
+  EXPECT_FALSE(timer.domain());
+  EXPECT_THAT(order, ElementsAre("it in a", "it in b", "it in b", "it in uv"));
+}
+
+TEST_F(Uv, ATimerMadeInADomainRepeatsThereAndItsOwnTickMayEndIt) {
+  std::unique_ptr<uv::Timer> timer;
+  a.domain.run([&] { timer = std::make_unique<uv::Timer>(loop, "clock"); });
+  int ticks = 0;
+  timer->start(
+      [&] {
+        if (++ticks == 3) timer.reset();
+        fail_with("tick");
+      },
+      std::chrono::milliseconds(0), std::chrono::milliseconds(1));
+  EXPECT_TRUE(a.domain.members().empty()) << "D6: bound, and not listed";
+  run();
+  EXPECT_EQ(a.messages(), std::vector<std::string>(3, "tick"));
+  EXPECT_EQ(a.last().bound, "clock");
+}
+
+TEST_F(Uv, AWatcherThatIsAMemberFiresInTheDomainThatItWasAddedToLastUntilItEnds) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  auto watcher = std::make_unique<uv::Poll>(loop, ends[0]);
+  ASSERT_EQ(::write(ends[1], "x", 1), 1);
+  const auto fire = [&] {
+    ASSERT_EQ(watcher->start(UV_READABLE,
+                             [&](int status, int events) {
+                               note(status == 0 && events == UV_READABLE ? "it" : "an error");
+                               watcher->stop();
+                             }),
+              0);
+    run();
+  };
+  fire();
+  a.domain.add(*watcher);
+  fire();
+  b.domain.add(*watcher);
+  fire();
+  EXPECT_THAT(order, ElementsAre("it in uv", "it in a", "it in b"));
+  watcher.reset();
+  EXPECT_THAT(b.domain.members(), ElementsAre());
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_THROW(uv::Poll(loop, -1), std::system_error);
+}
+
+// D7
+TEST_F(Uv, ATimersOwnListenerWinsOverItsDomain) {
+  uv::Timer timer(loop);
+  a.domain.add(timer);
+  timer.report(std::make_error_code(std::errc::timed_out));
+  ASSERT_EQ(a.count(), 1U);
+  EXPECT_EQ(a.last().emitter, "timer");
+  int heard = 0;
+  timer.on_error([&](const Failure&) { ++heard; });
+  timer.report(std::make_error_code(std::errc::timed_out));
+  EXPECT_EQ(heard, 1);
+  EXPECT_EQ(a.count(), 1U);
+}
+
 TEST_F(Uv, ThereIsNoWayOutOfADomainByHoppingFromCallbackToCallback) {
   struct Hops {
     uv_timer_t timer;
@@ -636,6 +715,64 @@ TEST(UvServer, AConnectionThatIsClosedWhileItWritesGivesTheWholeAnswerFirst) {
     client.join();
   }
   EXPECT_EQ(arrived, answer.size());
+  EXPECT_EQ(worker.finish(), 0);
+}
+
+TEST(UvServer, AConnectionReceivesInTheDomainThatItWasAddedToLast) {
+  Watched a("a"), b("b");
+  Loop loop;
+  Worker worker;
+  std::vector<std::string> seen;
+  {
+    const int client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    std::shared_ptr<uv::Connection> connection;
+    std::function<void()> next;
+    const std::function<void()> moves[] = {
+        [&] { a.domain.add(*connection); },
+        [&] { b.domain.add(*connection); },
+        [&] { a.domain.remove(*connection); },  // it is not a's
+        [&] { b.domain.remove(*connection); },
+        [&] {
+          a.domain.add(*connection);
+          EXPECT_THAT(a.domain.members(), ElementsAre(connection.get()));
+          int heard = 0;
+          connection->report(std::make_error_code(std::errc::connection_reset));
+          connection->on_error([&](const Failure&) { ++heard; });
+          connection->report(std::make_error_code(std::errc::connection_reset));
+          EXPECT_EQ(heard, 1);
+          EXPECT_EQ(a.count(), 1U) << "its own listener wins over its domain";
+          std::exchange(connection, nullptr)->drop();
+          worker.drain(DrainReason::stop);
+        },
+    };
+    next = [&] {
+      connection->wait_for_request([&](std::string_view) {
+        seen.push_back(active());
+        next();  // it waits already when it is moved
+        if (seen.size() < std::size(moves)) {
+          EXPECT_EQ(::write(client, "x", 1), 1);
+        }
+        moves[seen.size() - 1]();
+      });
+    };
+    uv::Server server(loop, worker, [&](std::shared_ptr<uv::Connection> accepted) {
+      connection = std::move(accepted);
+      EXPECT_EQ(connection->domain(), Domain::current()) << "D6";
+      EXPECT_TRUE(connection->domain().members().empty());
+      next();
+    });
+    auto [listener, port] = listen_tcp();
+    server.listen({listener.release(), "", ""});
+    worker.ready();
+    sockaddr_in to = loopback();
+    to.sin_port = htons(port);
+    ASSERT_EQ(::connect(client, generic(to), sizeof to), 0);
+    ASSERT_EQ(::write(client, "x", 1), 1);
+    loop.run();
+    EXPECT_THAT(a.domain.members(), ElementsAre());
+    ::close(client);
+  }
+  EXPECT_THAT(seen, ElementsAre("connection", "a", "b", "b", "connection"));
   EXPECT_EQ(worker.finish(), 0);
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 // librefork for servers on Boost.Asio: an executor whose callbacks run in the domain that scheduled them,
-// coroutines that resume in the domain of who awaits, and an acceptor whose connections end the way a drain
-// needs.
+// coroutines that resume in the domain of who awaits, timers that may be added to domains, and an acceptor
+// whose connections end the way a drain needs.
 //
 //   refork::Worker worker;
 //   boost::asio::io_context loop{1};
@@ -16,3 +16,4 @@
 #include "refork/asio/coroutine.hpp"
 #include "refork/asio/executor.hpp"
 #include "refork/asio/server.hpp"
+#include "refork/asio/timer.hpp"

@@ -14,10 +14,7 @@
 //   return worker.finish();
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <httplib.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -43,13 +40,12 @@
 #include <utility>
 #include <vector>
 
+#include "refork/detail/sockets.hpp"
 #include "refork/domain.hpp"
 #include "refork/worker.hpp"
 
 namespace refork::httplib {
 
-// How long a closed connection is still read from, so that unread input does not reset the answer on its way.
-inline constexpr std::chrono::milliseconds kLinger{500};
 // How often connections that must go are looked at; also how long accepting rests when there are no
 // descriptors left.
 inline constexpr std::chrono::milliseconds kTick{50};
@@ -59,6 +55,7 @@ inline constexpr std::time_t kIdleSeconds =
 
 namespace detail {
 
+using namespace refork::detail;
 using Clock = std::chrono::steady_clock;
 
 class Fd {
@@ -344,10 +341,8 @@ class Server : public ::httplib::Server {
   // Serves what arrives on this socket, which it takes: one of worker.listeners(), or the application's own.
   // Before run().
   void listen(const Listener& listener) {
-    const auto& passed = worker_.listeners();
-    const bool own =
-        std::none_of(passed.begin(), passed.end(), [&](const Listener& l) { return l.fd == listener.fd; });
-    ::fcntl(listener.fd, F_SETFL, ::fcntl(listener.fd, F_GETFL) | O_NONBLOCK);
+    const bool own = detail::is_own(worker_, listener);
+    detail::make_nonblocking(listener.fd);
     watch(EPOLL_CTL_ADD, listener.fd, 0, kFirstListenerKey + listeners_.size());
     listeners_.push_back({detail::Fd(listener.fd), own});
   }
@@ -525,10 +520,8 @@ class Server : public ::httplib::Server {
 
   // False where there are no descriptors or memory left. With the lock held.
   bool accept_from(int listener, Hold hold, bool* got_one = nullptr) {
-    const int fd = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
-    const int on = 1;
-    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails for a unix socket, which needs none
+    const int fd = detail::accept(listener);
+    if (fd < 0) return errno == EAGAIN;
     const std::uint64_t key = next_key_++;
     const auto connection =
         std::make_shared<Connection>(fd, std::move(hold), milliseconds(read_timeout_sec_, read_timeout_usec_),
@@ -566,7 +559,7 @@ class Server : public ::httplib::Server {
       connection.until = idle_until();
       watch(EPOLL_CTL_MOD, connection.socket.get(), EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, key);
     } else if (connection.stream.broken() || !shut(key, connection, Connection::State::lingering)) {
-      if (connection.stream.broken()) reset(connection);
+      if (connection.stream.broken()) detail::reset_on_close(connection.socket.get());
       connections_.erase(key);
     }
   }
@@ -614,19 +607,18 @@ class Server : public ::httplib::Server {
   bool shut(std::uint64_t key, Connection& connection, Connection::State how) {
     ::shutdown(connection.socket.get(), SHUT_WR);
     connection.state = how;
-    connection.until = Clock::now() + kLinger;
+    connection.until = Clock::now() + detail::kLinger;
     if (lingering_++ == 0) wake();
     return linger(key, connection);
   }
 
   bool linger(std::uint64_t key, Connection& connection) {
-    char unread[4096];
-    const ssize_t got = ::recv(connection.socket.get(), unread, sizeof unread, MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && errno != EAGAIN)) {
+    const auto client = detail::discard(connection.socket.get());
+    if (client == detail::Client::left) {
       --lingering_;
       return false;
     }
-    if (got > 0 && connection.state == Connection::State::leaving) {
+    if (client == detail::Client::sent && connection.state == Connection::State::leaving) {
       worker_.crossed();
       connection.state = Connection::State::lingering;
     }
@@ -634,17 +626,11 @@ class Server : public ::httplib::Server {
     return true;
   }
 
-  static void reset(Connection& connection) noexcept {
-    const struct linger at_once { 1, 0 };
-    ::setsockopt(connection.socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-  }
-
   // Idle for too long: it goes, unless a request is on its way in.
   bool leave(std::uint64_t key, Connection& connection) {
-    char byte;
-    const ssize_t got = ::recv(connection.socket.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0) return true;  // a thread of the pool is about to take it
-    if (got == 0 || errno != EAGAIN) return false;
+    const auto client = detail::peek(connection.socket.get());
+    if (client == detail::Client::sent) return true;  // a thread of the pool is about to take it
+    if (client == detail::Client::left) return false;
     return shut(key, connection, Connection::State::leaving);
   }
 

@@ -24,13 +24,15 @@ extern "C" {
 
 /* ---- events: refork_event_new() and its kin in place of event_new() ---- */
 
-/* An event and the domain that its callback runs in: the one active when it was added last. */
+/* An event and the domain that its callback runs in: the one active when it was added last, or that of its
+ * emitter. */
 struct refork_event {
   struct event*
       event; /* for event_pending(), event_priority_set(), event_active() and what else changes no callback */
   event_callback_fn function;
   void* arg;
   refork_domain* domain;
+  refork_emitter* emitter; /* whose domain it is instead, or NULL: refork_event_emitter() */
 };
 
 struct refork_event_call_ {
@@ -40,6 +42,11 @@ struct refork_event_call_ {
   void* arg;
 };
 
+/* With a new reference. */
+static inline refork_domain* refork_domain_of_(refork_emitter* emitter, refork_domain* domain) {
+  return emitter != NULL ? refork_emitter_domain(emitter) : refork_domain_ref(domain);
+}
+
 static inline void refork_event_call_run_(void* arg) {
   const struct refork_event_call_* call = (const struct refork_event_call_*)arg;
   call->function(call->fd, call->what, call->arg);
@@ -48,7 +55,8 @@ static inline void refork_event_call_run_(void* arg) {
 static inline void refork_event_fire_(evutil_socket_t fd, short what, void* arg) {
   struct refork_event* self = (struct refork_event*)arg;
   struct refork_event_call_ call;
-  refork_domain* domain = refork_domain_ref(self->domain); /* the callback may free the event */
+  /* The callback may free the event. */
+  refork_domain* domain = refork_domain_of_(self->emitter, self->domain);
   call.function = self->function;
   call.fd = fd;
   call.what = what;
@@ -64,6 +72,7 @@ static inline void refork_event_fire_(evutil_socket_t fd, short what, void* arg)
 static inline void refork_event_free(struct refork_event* event) {
   if (event == NULL) return;
   if (event->event != NULL) event_free(event->event);
+  refork_emitter_free(event->emitter);
   refork_domain_unref(event->domain);
   free(event);
 }
@@ -97,6 +106,14 @@ static inline int refork_event_del(struct refork_event* event) {
   refork_domain_unref(event->domain);
   event->domain = NULL;
   return result;
+}
+
+/* The event as an emitter, to be added to domains, moved and taken out by the functions for emitters; made at
+ * the first call, in the domain that is active then, and freed with the event. From then on the callback runs
+ * in the emitter's domain, in whichever the event is added. NULL without memory. */
+static inline refork_emitter* refork_event_emitter(struct refork_event* event) {
+  if (event->emitter == NULL) event->emitter = refork_emitter_new("event");
+  return event->emitter;
 }
 
 static inline void refork_event_once_(evutil_socket_t fd, short what, void* arg) {
@@ -134,6 +151,7 @@ struct refork_bufferevent_callbacks_ {
   bufferevent_event_cb event;
   void* arg;
   refork_domain* domain;
+  refork_emitter* emitter; /* whose domain it is instead, or NULL */
 };
 
 struct refork_bufferevent_call_ {
@@ -156,7 +174,8 @@ static inline void refork_bufferevent_dispatch_(const struct refork_bufferevent_
                                                 struct bufferevent* bufferevent, bufferevent_data_cb data,
                                                 short what) {
   struct refork_bufferevent_call_ call;
-  refork_domain* domain = refork_domain_ref(of->domain); /* the callback may free the bufferevent */
+  /* The callback may free the bufferevent. */
+  refork_domain* domain = refork_domain_of_(of->emitter, of->domain);
   call.bufferevent = bufferevent;
   call.data = data;
   call.event = of->event;
@@ -194,6 +213,7 @@ static inline void refork_bufferevent_forget_(struct bufferevent* bufferevent) {
   struct refork_bufferevent_callbacks_* callbacks = refork_bufferevent_of_(bufferevent);
   if (callbacks == NULL) return;
   bufferevent_setcb(bufferevent, NULL, NULL, NULL, NULL);
+  refork_emitter_free(callbacks->emitter);
   refork_domain_unref(callbacks->domain);
   free(callbacks);
 }
@@ -202,6 +222,7 @@ static inline void refork_bufferevent_forget_(struct bufferevent* bufferevent) {
  * they were. Change them with this function only, and end the bufferevent with refork_bufferevent_free(). */
 static inline int refork_bufferevent_setcb(struct bufferevent* bufferevent, bufferevent_data_cb read,
                                            bufferevent_data_cb write, bufferevent_event_cb event, void* arg) {
+  struct refork_bufferevent_callbacks_* before = refork_bufferevent_of_(bufferevent);
   struct refork_bufferevent_callbacks_* made = (struct refork_bufferevent_callbacks_*)calloc(1, sizeof *made);
   if (made == NULL) return -1;
   made->read = read;
@@ -209,10 +230,23 @@ static inline int refork_bufferevent_setcb(struct bufferevent* bufferevent, buff
   made->event = event;
   made->arg = arg;
   made->domain = refork_domain_current();
+  if (before != NULL) {
+    made->emitter = before->emitter;
+    before->emitter = NULL;
+  }
   refork_bufferevent_forget_(bufferevent);
   bufferevent_setcb(bufferevent, read != NULL ? refork_bufferevent_read_ : NULL,
                     write != NULL ? refork_bufferevent_write_ : NULL, refork_bufferevent_event_, made);
   return 0;
+}
+
+/* As refork_event_emitter(), for a bufferevent whose callbacks were set by refork_bufferevent_setcb(); NULL
+ * for others. It stays when the callbacks are set again. */
+static inline refork_emitter* refork_bufferevent_emitter(struct bufferevent* bufferevent) {
+  struct refork_bufferevent_callbacks_* callbacks = refork_bufferevent_of_(bufferevent);
+  if (callbacks == NULL) return NULL;
+  if (callbacks->emitter == NULL) callbacks->emitter = refork_emitter_new("bufferevent");
+  return callbacks->emitter;
 }
 
 static inline void refork_bufferevent_free(struct bufferevent* bufferevent) {

@@ -2,15 +2,9 @@
 
 // An acceptor for a worker on one io_context, whose connections end the way a drain needs.
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <boost/asio/basic_stream_socket.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
@@ -27,25 +21,20 @@
 #include <vector>
 
 #include "refork/asio/executor.hpp"
+#include "refork/asio/timer.hpp"
+#include "refork/detail/sockets.hpp"
+#include "refork/domain.hpp"
 #include "refork/worker.hpp"
 
 namespace refork::asio {
 
-// How long a closed connection is still read from, so that unread input does not reset the answer on its way.
-inline constexpr std::chrono::milliseconds kLinger{500};
-// How long accepting rests when there are no descriptors left.
-inline constexpr std::chrono::milliseconds kAcceptAgain{50};
-
 using Socket = boost::asio::basic_stream_socket<boost::asio::generic::stream_protocol, Executor>;
-using Timer =
-    boost::asio::basic_waitable_timer<std::chrono::steady_clock,
-                                      boost::asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
 class Connection;
 
 namespace detail {
 
-using ErrorCode = boost::system::error_code;
+using namespace refork::detail;
 
 // What the server and its connections share; outlives both.
 struct Core {
@@ -70,16 +59,18 @@ struct Core {
 
 // An accepted connection. Idle while it waits for a request, busy from the request's first byte until it
 // waits again; the worker does not finish before it is gone. Used on the loop's thread, owned by whoever
-// serves it.
-class Connection : public std::enable_shared_from_this<Connection> {
+// serves it. An emitter of the server's own domain, until it is added to another one: there it calls back.
+// (The operations on its socket belong to the domains that start them, as all of Asio's do.)
+class Connection : public Emitter, public std::enable_shared_from_this<Connection> {
  public:
   Connection(std::shared_ptr<detail::Core> core, Socket socket, Hold hold)
-      : core_(std::move(core)),
+      : Emitter("connection"),
+        core_(std::move(core)),
         socket_(std::move(socket)),
         timer_(core_->executor),
         hold_(std::move(hold)),
         place_(core_->connections.insert(core_->connections.end(), this)) {}
-  ~Connection() { core_->connections.erase(place_); }
+  ~Connection() override { core_->connections.erase(place_); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -93,12 +84,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   template <class Function>
   void wait_for_request(Function read_it, std::size_t buffered = 0) {
     const Scope outside = Domain::none();  // the next request is none of the last one's business
-    if (buffered > 0) return boost::asio::post(core_->executor, std::move(read_it));
+    auto begin = [self = shared_from_this(), next = std::move(read_it)]() mutable {
+      self->call_in_domain(std::move(next));
+    };
+    if (buffered > 0) return boost::asio::post(core_->executor, std::move(begin));
     idle_ = true;
     if (core_->draining) leave_later();
-    socket_.async_wait(Socket::wait_read, [self = shared_from_this(),
-                                           next = std::move(read_it)](detail::ErrorCode error) mutable {
-      if (self->request_arrives(error)) next();
+    socket_.async_wait(Socket::wait_read, [this, begin = std::move(begin)](detail::ErrorCode error) mutable {
+      if (request_arrives(error)) begin();
     });
   }
 
@@ -113,13 +106,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Ends it in the midst of an answer, so that the client cannot take what it got for a whole one.
   void drop() noexcept {
-    const linger reset{1, 0};
-    if (socket_.is_open()) ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    if (socket_.is_open()) detail::reset_on_close(socket_.native_handle());
     end();
   }
 
  private:
   friend class Server;
+
+  // The one that this belongs to by now, whichever it was when the wait began.
+  template <class Function>
+  void call_in_domain(Function function) {
+    const Domain bound = domain();
+    (bound ? bound : core_->executor.otherwise()).bind(std::move(function), name())();
+  }
 
   bool request_arrives(detail::ErrorCode error) {
     if (leaving_) {
@@ -144,10 +143,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void leave() {
-    char byte;
-    const ssize_t got = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0) return;  // it arrived: the wait under way will tell
-    if (got == 0 || errno != EAGAIN) return end();
+    const detail::Client client = detail::peek(socket_.native_handle());
+    if (client == detail::Client::sent) return;  // the wait under way will tell
+    if (client == detail::Client::left) return end();
     leaving_ = true;
     ::shutdown(socket_.native_handle(), SHUT_WR);
     end_later();  // the wait under way goes on, for a request that crosses
@@ -162,11 +160,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Reads what still comes until the client closes.
   void keep_lingering(bool unanswered) {
-    char unread[4096];
-    const ssize_t got = ::recv(socket_.native_handle(), unread, sizeof unread, MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && errno != EAGAIN)) return end();
-    if (got > 0 && unanswered) core_->worker.crossed();
-    const bool still_unanswered = unanswered && got < 0;
+    const detail::Client client = detail::discard(socket_.native_handle());
+    if (client == detail::Client::left) return end();
+    if (client == detail::Client::sent && unanswered) core_->worker.crossed();
+    const bool still_unanswered = unanswered && client == detail::Client::silent;
     const Scope outside = Domain::none();
     socket_.async_wait(Socket::wait_read,
                        [self = shared_from_this(), still_unanswered](detail::ErrorCode error) {
@@ -176,7 +173,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void end_later() {
     const Scope outside = Domain::none();
-    timer_.expires_after(kLinger);
+    timer_.expires_after(detail::kLinger);
     timer_.async_wait([weak = weak_from_this()](detail::ErrorCode error) {
       const auto self = weak.lock();
       if (!error && self) self->end();
@@ -192,7 +189,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   const std::shared_ptr<detail::Core> core_;
   Socket socket_;
-  Timer timer_;
+  detail::SteadyTimer timer_;
   Hold hold_;
   bool idle_ = false;
   bool leaving_ = false;  // our side is shut
@@ -207,15 +204,14 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
  public:
   using Serve = std::function<void(std::shared_ptr<Connection>)>;
 
-  Acceptor(std::shared_ptr<Core> core, const Listener& listener, bool own, const Serve& serve)
+  Acceptor(std::shared_ptr<Core> core, const Listener& listener, const Serve& serve)
       : core_(std::move(core)),
         descriptor_(core_->executor, listener.fd),
         timer_(core_->executor),
-        own_(own),
-        serve_(serve) {
-    socklen_t length = sizeof family_;
-    ::getsockopt(listener.fd, SOL_SOCKET, SO_DOMAIN, &family_, &length);
-    ::fcntl(listener.fd, F_SETFL, ::fcntl(listener.fd, F_GETFL) | O_NONBLOCK);
+        own_(is_own(core_->worker, listener)),
+        serve_(serve),
+        family_(family_of(listener.fd)) {
+    make_nonblocking(listener.fd);
   }
 
   void start() {
@@ -258,22 +254,12 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 
  private:
   using Descriptor = boost::asio::posix::basic_stream_descriptor<Executor>;
-  enum class Accepted {
-    one,
-    none,
-    exhausted,  // no descriptors or memory left
-  };
-
   Accepted accept_one(std::shared_ptr<Connection>& accepted, bool last = false) {
     Hold hold = core_->worker.hold();  // before it is asked whether the worker still accepts
     if (!last && (paused_ || core_->worker.draining())) return Accepted::none;
-    int fd = -1;
-    do  // one that is gone again is no reason to leave those behind it
-      fd = ::accept4(descriptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    while (fd < 0 && (errno == ECONNABORTED || errno == EINTR));
+    const int fd = detail::accept(descriptor_.native_handle());
     if (fd < 0) return errno == EAGAIN ? Accepted::none : Accepted::exhausted;
-    const int on = 1;
-    if (family_ != AF_UNIX) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const Scope of_the_server = core_->executor.otherwise().enter();
     Socket socket(core_->executor, boost::asio::generic::stream_protocol(family_, 0), fd);
     accepted = std::make_shared<Connection>(core_, std::move(socket), std::move(hold));
     return Accepted::one;
@@ -287,10 +273,10 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 
   const std::shared_ptr<Core> core_;
   Descriptor descriptor_;
-  Timer timer_;
+  SteadyTimer timer_;
   const bool own_;
   const Serve serve_;
-  int family_ = AF_UNSPEC;
+  const int family_;
   bool armed_ = false;
   bool paused_ = false;
 };
@@ -327,10 +313,7 @@ class Server {
 
   // Serves what arrives on this socket, which it takes: one of worker.listeners(), or the application's own.
   void listen(const Listener& listener) {
-    const auto& passed = core_->worker.listeners();
-    const bool own =
-        std::none_of(passed.begin(), passed.end(), [&](const Listener& l) { return l.fd == listener.fd; });
-    acceptors_.push_back(std::make_shared<detail::Acceptor>(core_, listener, own, serve_));
+    acceptors_.push_back(std::make_shared<detail::Acceptor>(core_, listener, serve_));
     if (core_->draining)
       acceptors_.back()->stop();  // too late: who is in the queue is served
     else

@@ -105,10 +105,14 @@ class Table {
   std::array<Part, 16> parts_;
 };
 
+// Of callbacks that belong to no other domain.
+inline const Domain& nobodys() {
+  static const Domain& domain = *new Domain("uv");
+  return domain;
+}
 inline Domain active() {
-  static const Domain& nobodys = *new Domain("uv");
   Domain current = Domain::current();
-  return current ? current : nobodys;
+  return current ? current : nobodys();
 }
 
 // Calls what is registered, inside its domain. False if it threw.

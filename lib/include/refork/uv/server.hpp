@@ -2,14 +2,10 @@
 
 // An acceptor for a worker on one libuv loop, whose connections end the way a drain needs.
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -23,20 +19,19 @@
 #include <utility>
 #include <vector>
 
+#include "refork/detail/sockets.hpp"
 #include "refork/domain.hpp"
 #include "refork/uv/callbacks.hpp"
+#include "refork/uv/emitters.hpp"
 #include "refork/worker.hpp"
 
 namespace refork::uv {
 
-// How long a closed connection is still read from, so that unread input does not reset the answer on its way.
-inline constexpr std::chrono::milliseconds kLinger{500};
-// How long accepting rests when there are no descriptors left.
-inline constexpr std::chrono::milliseconds kAcceptAgain{50};
-
 class Connection;
 
 namespace detail {
+
+using namespace refork::detail;
 
 class Acceptor;
 
@@ -53,14 +48,13 @@ struct Core {
   std::chrono::milliseconds lame_duck{0};
 };
 
-inline std::uint64_t ms(std::chrono::milliseconds time) { return static_cast<std::uint64_t>(time.count()); }
-
 }  // namespace detail
 
 // An accepted connection. Idle while it waits for a request, busy from the request's first byte until it
 // waits again; the worker does not finish before it has ended. Used on the loop's thread, owned by whoever
-// serves it: one that nobody holds any more is closed.
-class Connection {
+// serves it: one that nobody holds any more is closed. An emitter of the server's own domain, until it is
+// added to another one: there it receives. (Its writes belong to the domains that start them.)
+class Connection : public Emitter {
  public:
   using Receive = std::function<void(std::string_view bytes)>;
   using Written = std::function<void(int status)>;
@@ -117,8 +111,7 @@ class Connection {
   // Ends it in the midst of an answer, so that the client cannot take what it got for a whole one.
   void drop() noexcept {
     if (ended_) return;
-    const struct linger reset { 1, 0 };
-    ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    detail::reset_on_close(fd());
     end();
   }
 
@@ -139,14 +132,16 @@ class Connection {
   };
 
   Connection(std::shared_ptr<detail::Core> core, Hold hold)
-      : core_(std::move(core)),
+      : Emitter("connection"),
+        core_(std::move(core)),
         hold_(std::move(hold)),
         place_(core_->connections.insert(core_->connections.end(), this)) {}
-  ~Connection() { core_->connections.erase(place_); }
+  ~Connection() override { core_->connections.erase(place_); }
 
   // Takes the descriptor. It is deleted when its handles are closed and nobody holds it any more.
   static std::shared_ptr<Connection> make(const std::shared_ptr<detail::Core>& core, Hold hold, int fd,
                                           bool local) {
+    const Scope of_the_server = core->domain.enter();
     auto* const made = new Connection(core, std::move(hold));
     std::shared_ptr<Connection> held(made, [](Connection* connection) { connection->abandon(); });
     uv_timer_init(core->loop, &made->timer_);
@@ -198,8 +193,12 @@ class Connection {
         if (!done) connection.drop();
       }
     } guard{*this};
-    if (receive) receive(bytes);
-    guard.done = true;
+    const Domain bound = domain();
+    const auto tell = [&] {
+      if (receive) receive(bytes);
+      guard.done = true;
+    };
+    (bound ? bound : core_->domain).bind(tell, name())();
   }
 
   static void on_written(uv_write_t* request, int status) {
@@ -223,10 +222,9 @@ class Connection {
   }
 
   void leave_unless_read() {
-    char byte;
-    const ssize_t got = ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0) return;  // it arrived: the read under way will tell
-    if (got == 0 || errno != EAGAIN) return end();
+    const detail::Client client = detail::peek(fd());
+    if (client == detail::Client::sent) return;  // the read under way will tell
+    if (client == detail::Client::left) return end();
     leave(Leaving::unanswered);
   }
 
@@ -244,13 +242,14 @@ class Connection {
     ::shutdown(fd(), SHUT_WR);
     const Scope outside = core_->domain.enter();
     timer_start(
-        &timer_, [](uv_timer_t* timer) { static_cast<Connection*>(timer->data)->end(); }, detail::ms(kLinger),
-        0);
+        &timer_, [](uv_timer_t* timer) { static_cast<Connection*>(timer->data)->end(); },
+        detail::ms(detail::kLinger), 0);
     receive_ = nullptr;  // last: it may be what holds this
   }
 
   void abandon() noexcept {
     abandoned_ = true;
+    domain().remove(*this);
     if (open_handles_ == 0) return delete this;
     if (leaving_ == Leaving::no) end();
   }
@@ -297,10 +296,12 @@ class Acceptor {
  public:
   using Serve = std::function<void(std::shared_ptr<Connection>)>;
 
-  Acceptor(std::shared_ptr<Core> core, const Listener& listener, bool own, Serve serve)
-      : core_(std::move(core)), fd_(listener.fd), own_(own), serve_(std::move(serve)) {
-    socklen_t length = sizeof family_;
-    ::getsockopt(fd_, SOL_SOCKET, SO_DOMAIN, &family_, &length);
+  Acceptor(std::shared_ptr<Core> core, const Listener& listener, Serve serve)
+      : core_(std::move(core)),
+        fd_(listener.fd),
+        own_(is_own(core_->worker, listener)),
+        local_(family_of(fd_) == AF_UNIX),
+        serve_(std::move(serve)) {
     uv_poll_init(core_->loop, &poll_, fd_);
     uv_timer_init(core_->loop, &timer_);
     poll_.data = timer_.data = this;
@@ -330,12 +331,6 @@ class Acceptor {
   }
 
  private:
-  enum class Accepted {
-    one,
-    none,
-    exhausted,  // no descriptors or memory left
-  };
-
   void accept() {
     std::shared_ptr<Connection> accepted;
     switch (accept_one(accepted, false)) {
@@ -361,14 +356,9 @@ class Acceptor {
   Accepted accept_one(std::shared_ptr<Connection>& accepted, bool last) {
     Hold hold = core_->worker.hold();  // before it is asked whether the worker still accepts
     if (!last && (core_->paused || core_->worker.draining())) return Accepted::none;
-    int fd = -1;
-    do  // one that is gone again is no reason to leave those behind it
-      fd = ::accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    while (fd < 0 && (errno == ECONNABORTED || errno == EINTR));
+    const int fd = detail::accept(fd_);
     if (fd < 0) return errno == EAGAIN ? Accepted::none : Accepted::exhausted;
-    const int on = 1;
-    if (family_ != AF_UNIX) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    accepted = Connection::make(core_, std::move(hold), fd, family_ == AF_UNIX);
+    accepted = Connection::make(core_, std::move(hold), fd, local_);
     return accepted ? Accepted::one : Accepted::exhausted;
   }
 
@@ -382,8 +372,8 @@ class Acceptor {
   const std::shared_ptr<Core> core_;
   const int fd_;
   const bool own_;
+  const bool local_;
   const Serve serve_;
-  int family_ = AF_UNSPEC;
   uv_poll_t poll_{};
   uv_timer_t timer_{};
   int open_handles_ = 2;
@@ -468,10 +458,7 @@ class Server {
 
   // Serves what arrives on this socket, which it takes: one of worker.listeners(), or the application's own.
   void listen(const Listener& listener) {
-    const auto& passed = core_->worker.listeners();
-    const bool own =
-        std::none_of(passed.begin(), passed.end(), [&](const Listener& l) { return l.fd == listener.fd; });
-    auto* const acceptor = new detail::Acceptor(core_, listener, own, serve_);
+    auto* const acceptor = new detail::Acceptor(core_, listener, serve_);
     if (core_->draining) return acceptor->stop();  // too late: who is in the queue is served
     acceptors_.push_back(acceptor);
   }
