@@ -182,6 +182,16 @@ TEST(RecordsGuide, WhatDoesNotFailIsAnswered) {
   for (const End& end : ends_after_stop(daemon)) EXPECT_EQ(end.outcome, "clean") << end.cause;
 }
 
+TEST(MembersOfGuides, AnErrorOfWhatARequestStartedGoesToTheDomainItIsAMemberOf) {
+  for (const char* program : {"asio_members", "uv_members", "libevent_members"}) {
+    Process process({{built_program(std::string("tests/guides/") + program)}, {}, {}, {}, {}, {}});
+    const auto exit = process.wait();
+    ASSERT_TRUE(exit) << program;
+    EXPECT_EQ(exit->code, 0) << program << ": " << process.errors();
+    EXPECT_EQ(process.output(), "cache: out of date\n") << program;
+  }
+}
+
 TEST(Readme, ItsServerServesAndStops) {
   Daemon daemon = web_of(built_program("tests/guides/readme_server"));
   const Answer answer = http_get(daemon.address(), "/");
