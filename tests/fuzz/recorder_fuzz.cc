@@ -54,8 +54,9 @@ void ask(const Reader& reader) {
   require(reader.dropped().size() <= dropped_count);
   require(reader.torn() <= record_count);
   require(reader.beats().size() <= beat_count);
-  if (const auto crash = reader.crash(); crash)
-    require(crash->frames.size() <= crash_frames && crash->domains.size() <= crash_domains);
+  require(reader.crashes().size() <= crash_count);
+  for (const auto& crash : reader.crashes())
+    require(crash.frames.size() <= crash_frames && crash.domains.size() <= crash_domains);
   const auto threads = reader.thread_stacks();
   require(threads.size() <= thread_count);
   for (const auto& thread : threads) require(thread.frames.size() <= thread_frames);

@@ -93,7 +93,7 @@ TEST(ProtocolDocument, HasTheRecordersOffsets) {
   };
   at(requests_offset, " | 1024 x 256 |");
   at(records_offset, " | 64 x 16384 |");
-  at(crash_offset, " | 4096 | the fatal signal |");
+  at(crash_offset, " | 8 x 4096 | fatal signals |");
   at(modules_offset, " | 128 x 512 |");
   at(threads_offset, " | 64 x 2048 |");
   at(total_size, " | | end |");

@@ -30,10 +30,11 @@ void ask_everything(const Reader& reader) {
   EXPECT_LE(reader.dropped().size(), dropped_count);
   EXPECT_LE(reader.torn(), record_count);
   EXPECT_LE(reader.beats().size(), beat_count);
-  if (const auto crash = reader.crash(); crash) {
-    EXPECT_LE(crash->frames.size(), crash_frames);
-    EXPECT_LE(crash->domains.size(), crash_domains);
-    EXPECT_LE(crash->label.size(), 3 * label_size);
+  EXPECT_LE(reader.crashes().size(), crash_count);
+  for (const auto& crash : reader.crashes()) {
+    EXPECT_LE(crash.frames.size(), crash_frames);
+    EXPECT_LE(crash.domains.size(), crash_domains);
+    EXPECT_LE(crash.label.size(), 3 * label_size);
   }
   EXPECT_LE(reader.thread_stacks().size(), thread_count);
   for (const auto& thread : reader.thread_stacks()) EXPECT_LE(thread.frames.size(), thread_frames);

@@ -219,7 +219,7 @@ TEST(Writer, AttachesToNothingElse) {
   EXPECT_EQ(Writer::attach(memory(total_size)).error().what,
             "the flight recorder cannot be used: it is no flight recorder");
   EXPECT_EQ(Writer::attach(memory(total_size - 1)).error().what,
-            "the flight recorder has 1515519 bytes, expected 1515520");
+            "the flight recorder has 1544191 bytes, expected 1544192");
   EXPECT_FALSE(Writer::attach(base::UniqueFd()));
 }
 

@@ -89,6 +89,25 @@ std::vector<std::string> lines_of(const CrashSlot& slot) {
   return lines;
 }
 
+Crash describe(Modules& modules, const CrashSlot& found) {
+  Crash crash;
+  crash.signal = found.signal;
+  crash.code = found.code;
+  crash.address = found.address;
+  crash.sender = found.sender;
+  crash.thread = found.thread;
+  crash.time_ms = found.time_ms;
+  crash.contained = found.contained != 0;
+  crash.complete = found.state.load(relaxed) == static_cast<std::uint32_t>(CrashState::complete);
+  crash.has_request = found.has_request != 0;
+  crash.label = text_of(found.label, found.label_length.load(acquire), label_size);
+  crash.age_ms = found.age_ms;
+  crash.in_flight = found.in_flight;
+  crash.domains = lines_of(found);
+  crash.frames = describe(modules, found.frames, found.frame_count.load(acquire), crash_frames);
+  return crash;
+}
+
 // Empty if that request is over: its entry bears another one by now, or none.
 std::string label_of_request(int fd, std::uint32_t index, std::uint64_t state) {
   Copy<Request> request;
@@ -113,29 +132,23 @@ std::vector<Beat> Reader::beats() const {
   return all;
 }
 
-std::optional<Crash> Reader::crash() const {
+std::vector<Crash> Reader::crashes() const {
+  std::vector<Crash> all;
   const auto slot = std::make_unique<Copy<CrashSlot>>();
-  if (!read_copy(fd_.get(), *slot, crash_offset)) return std::nullopt;
-  const CrashSlot& found = **slot;
-  const auto state = static_cast<CrashState>(found.state.load(acquire));
-  if (state != CrashState::known && state != CrashState::complete) return std::nullopt;
-  Crash crash;
-  crash.signal = found.signal;
-  crash.code = found.code;
-  crash.address = found.address;
-  crash.sender = found.sender;
-  crash.thread = found.thread;
-  crash.time_ms = found.time_ms;
-  crash.contained = found.contained != 0;
-  crash.complete = state == CrashState::complete;
-  crash.has_request = found.has_request != 0;
-  crash.label = text_of(found.label, found.label_length.load(acquire), label_size);
-  crash.age_ms = found.age_ms;
-  crash.in_flight = found.in_flight;
-  crash.domains = lines_of(found);
   Modules modules(fd_.get());
-  crash.frames = describe(modules, found.frames, found.frame_count.load(acquire), crash_frames);
-  return crash;
+  for (std::uint32_t i = 0; i < crash_count; ++i) {
+    if (!read_copy(fd_.get(), *slot, crash_offset + i * sizeof(CrashSlot))) break;
+    const auto state = static_cast<CrashState>((*slot)->state.load(acquire));
+    if (state != CrashState::known && state != CrashState::complete) continue;
+    all.push_back(describe(modules, **slot));
+    all.back().slot = i;
+  }
+  return all;
+}
+
+std::optional<Crash> Reader::crash() const {
+  auto all = crashes();
+  return all.empty() ? std::nullopt : std::optional(std::move(all.front()));
 }
 
 bool Reader::answers_stacks() const {

@@ -57,7 +57,7 @@ BeatSlot* take_slot(Header& header) noexcept {
 }
 
 template <class T>
-T& at(Header* header, std::size_t offset, std::uint32_t index = 0) noexcept {
+T& at(Header* header, std::size_t offset, std::uint32_t index) noexcept {
   return reinterpret_cast<T*>(reinterpret_cast<char*>(header) + offset)[index];
 }
 
@@ -73,7 +73,9 @@ void Writer::beat() noexcept {
       memory_order_relaxed);
 }
 
-CrashSlot& Writer::crash_slot() const noexcept { return at<CrashSlot>(header_, crash_offset); }
+CrashSlot& Writer::crash_slot(std::uint32_t index) const noexcept {
+  return at<CrashSlot>(header_, crash_offset, index);
+}
 ModuleSlot& Writer::module_slot(std::uint32_t index) const noexcept {
   return at<ModuleSlot>(header_, modules_offset, index);
 }
@@ -82,16 +84,13 @@ ThreadSlot& Writer::thread_slot(std::uint32_t index) const noexcept {
 }
 
 CrashSlot* Writer::take_crash() noexcept {
-  auto none = static_cast<std::uint32_t>(CrashState::none);
-  CrashSlot& slot = crash_slot();
-  return slot.state.compare_exchange_strong(none, static_cast<std::uint32_t>(CrashState::writing),
-                                            memory_order_acq_rel)
-             ? &slot
-             : nullptr;
-}
-
-bool Writer::crashed() const noexcept {
-  return crash_slot().state.load(memory_order_acquire) != static_cast<std::uint32_t>(CrashState::none);
+  for (std::uint32_t i = 0; i < crash_count; ++i) {
+    auto none = static_cast<std::uint32_t>(CrashState::none);
+    if (CrashSlot& slot = crash_slot(i); slot.state.compare_exchange_strong(
+            none, static_cast<std::uint32_t>(CrashState::writing), memory_order_acq_rel))
+      return &slot;
+  }
+  return nullptr;
 }
 
 void Writer::set_answers_stacks(bool answers) noexcept {

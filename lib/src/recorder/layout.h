@@ -11,7 +11,7 @@
 //   page 0                 Header
 //   requests_offset        Request[request_count]     the requests in flight
 //   records_offset         Record[record_count]       failure records that reforkd has not stored yet
-//   crash_offset           CrashSlot                  the fatal signal
+//   crash_offset           CrashSlot[crash_count]     fatal signals: those that were contained, and the last
 //   modules_offset         ModuleSlot[module_count]   what the addresses of stacks refer to
 //   threads_offset         ThreadSlot[thread_count]   stacks of threads, on demand
 //
@@ -31,6 +31,7 @@ inline constexpr std::uint32_t record_count = 64;  // failures not yet stored
 inline constexpr std::size_t record_size = 16384;  // bytes of one record slot, its header included
 inline constexpr std::size_t dropped_count = 16;   // fingerprints of records that found no slot
 inline constexpr std::uint32_t beat_count = 32;    // threads that beat
+inline constexpr std::uint32_t crash_count = 8;
 inline constexpr std::uint32_t module_count = 128;
 inline constexpr std::uint32_t thread_count = 64;  // threads whose stack is kept
 inline constexpr std::size_t crash_frames = 128, thread_frames = 124;
@@ -164,7 +165,7 @@ enum class CrashState : std::uint32_t {
   complete = 3,  // all is there that could be found out
 };
 
-// The fatal signal that the process got, or contains until it has drained. The one thread that takes it
+// A fatal signal that the process dies of, or contains until it has drained. The one thread that takes it
 // (none -> writing) writes it from top to bottom.
 struct CrashSlot {
   std::atomic<std::uint32_t> state;  // CrashState
@@ -185,14 +186,14 @@ struct CrashSlot {
   char label[label_size];       // of the request
   char domains[crash_domains];  // names, innermost first, each followed by a newline
   Place frames[crash_frames];
+  std::uint64_t unused[95];
 };
-inline constexpr std::size_t crash_size = 4096;
-static_assert(sizeof(CrashSlot) <= crash_size);
+static_assert(sizeof(CrashSlot) == 4096);
 
 inline constexpr std::size_t requests_offset = page_size;
 inline constexpr std::size_t records_offset = requests_offset + request_count * sizeof(Request);
 inline constexpr std::size_t crash_offset = records_offset + record_count * sizeof(Record);
-inline constexpr std::size_t modules_offset = crash_offset + crash_size;
+inline constexpr std::size_t modules_offset = crash_offset + crash_count * sizeof(CrashSlot);
 inline constexpr std::size_t threads_offset = modules_offset + module_count * sizeof(ModuleSlot);
 inline constexpr std::size_t total_size = threads_offset + thread_count * sizeof(ThreadSlot);
 static_assert(total_size % page_size == 0);

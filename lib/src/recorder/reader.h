@@ -54,6 +54,7 @@ struct ThreadStack {
 };
 
 struct Crash {
+  std::uint32_t slot = 0;
   int signal = 0, code = 0;
   std::uint64_t address = 0;
   std::int32_t sender = 0;  // pid; 0: it is a fault, nobody sent it
@@ -94,8 +95,11 @@ class Reader {
   base::Result<std::vector<InFlight>> in_flight() const;  // oldest first; what is never ended by then was cut
   base::Result<std::vector<StoredRecord>> records() const;  // those ready, oldest first
   std::vector<DroppedRecords> dropped() const;
-  std::vector<Beat> beats() const;     // of the threads that ever beat and still live
-  std::optional<Crash> crash() const;  // a fatal signal, even if its handler was cut short
+  std::vector<Beat> beats() const;  // of the threads that ever beat and still live
+  // Fatal signals, even if a handler was cut short: those that were contained, and the one it dies of. What
+  // names one for good is its slot.
+  std::vector<Crash> crashes() const;
+  std::optional<Crash> crash() const;  // the first of them
 
   // Whether the worker's threads may be sent stacks_signal(): a worker without librefork dies of it.
   bool answers_stacks() const;

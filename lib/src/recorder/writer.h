@@ -39,9 +39,8 @@ class Writer {
   void beat() noexcept;
 
   // What follows is for handlers of signals: nothing of it locks, allocates, or fails otherwise.
-  // The crash slot, taken; nullptr for all but the first who asks.
-  CrashSlot* take_crash() noexcept;
-  bool crashed() const noexcept;  // it was taken
+  CrashSlot* take_crash() noexcept;  // nullptr when all are taken
+  const ModuleSlot* modules() const noexcept { return &module_slot(0); }
   // A slot in which this thread answers the latest demand for stacks, once for each; nullptr if it has
   // answered, if nobody demanded, or if there is no more place. finish_stack() makes the answer visible.
   ThreadSlot* take_stack(std::uint32_t thread) noexcept;
@@ -77,7 +76,7 @@ class Writer {
   static Writer* over(void* mapping);
   Request& request(std::uint32_t index) const noexcept;
   Record& record_slot(std::uint32_t index) const noexcept;
-  CrashSlot& crash_slot() const noexcept;
+  CrashSlot& crash_slot(std::uint32_t index) const noexcept;
   ModuleSlot& module_slot(std::uint32_t index) const noexcept;
   ThreadSlot& thread_slot(std::uint32_t index) const noexcept;
   void count_dropped(std::uint64_t fingerprint) noexcept;
