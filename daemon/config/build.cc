@@ -19,9 +19,10 @@ constexpr std::string_view unix_prefix = "unix:";
 constexpr std::size_t max_socket_path = 107;  // bytes, of a sockaddr_un
 
 // Set by reforkd for every worker.
-constexpr std::array<std::string_view, 9> reserved_environment = {
+constexpr std::array<std::string_view, 11> reserved_environment = {
     "LISTEN_FDS",      "LISTEN_FDNAMES", "LISTEN_PID",  "NOTIFY_SOCKET", "REFORK_CHANNEL",
-    "REFORK_RECORDER", "REFORK_SERVICE", "REFORK_SLOT", "REFORK_WORKER"};
+    "REFORK_RECORDER", "REFORK_SERVICE", "REFORK_SLOT", "REFORK_WORKER", "WATCHDOG_PID",
+    "WATCHDOG_USEC"};
 
 void read(const Value& value, bool& out) {
   if (value.kind == Kind::boolean) out = value.boolean;
@@ -58,6 +59,11 @@ template <class E>
 requires std::is_enum_v<E>
 void read(const Value& value, E& out) {
   if (const auto known = base::from_name<E>(value.text); value.kind == Kind::string && known) out = *known;
+}
+
+template <class T>
+void read(const Value& value, std::optional<T>& out) {
+  if (value.kind != Kind::null) read(value, out.emplace());
 }
 
 template <class T>
@@ -105,6 +111,10 @@ class Builder {
     read_key(from, "start_timeout", to.start_timeout);
     read_key(from, "drain_deadline", to.drain_deadline);
     read_key(from, "lame_duck", to.lame_duck);
+    read_key(from, "watchdog", to.watchdog);
+    read_key(from, "request_timeout", to.request_timeout);
+    read_key(from, "orphans", to.orphans);
+    read_key(from, "core_dumps", to.core_dumps);
     read_key(from, "log", to.log);
     if (const Value* names = from.find("redact")) {
       read(*names, to.redact.emplace());
@@ -116,6 +126,7 @@ class Builder {
     if (const Value* limits = from.find("limits")) read_limits(*limits, to.limits);
     if (const Value* restart = from.find("restart")) read_restart(*restart, to.restart);
     if (const Value* reload = from.find("reload")) read_key(*reload, "probation", to.reload.probation);
+    if (const Value* recycle = from.find("recycle")) read_recycle(*recycle, to.recycle);
     cross_check(from, to, join("services", member.key));
     return to;
   }
@@ -133,6 +144,13 @@ class Builder {
     read_pair(from, "budget", to.budget, to.budget_window);
     if (const Value* give_up = from.find("give_up"); give_up && give_up->kind == Kind::integer)
       read(*give_up, to.give_up.emplace());
+  }
+
+  static void read_recycle(const Value& from, core::ServiceConfig::Recycle& to) {
+    read_key(from, "requests", to.requests);
+    read_key(from, "age", to.age);
+    if (const Value* memory = from.find("memory"); memory && memory->kind == Kind::string)
+      if (const auto bytes = parse_size(memory->text)) to.memory = *bytes;
   }
 
   void cross_check(const Value& from, const core::ServiceConfig& to, const std::string& path) {

@@ -52,5 +52,7 @@ std::vector<OptionHelp> option_names();
 
 // Durations: "250ms", "10s", "5m", "24h", "30d".
 base::Result<core::Millis> parse_duration(std::string_view text);
+// Sizes: "4096", "64K", "400M", "2G".
+base::Result<std::uint64_t> parse_size(std::string_view text);
 
 }  // namespace refork::config

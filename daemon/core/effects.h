@@ -39,6 +39,14 @@ struct Terminate {  // SIGTERM to the worker's process
 struct Kill {  // SIGKILL to its group
   WorkerId worker;
 };
+// Say by on_dump_seen() whether the process dumps core.
+struct LookForDump {
+  WorkerId worker;
+};
+// Whether the service's processes may dump core from now on, those that live and those to come.
+struct AllowDumps {
+  bool allowed;
+};
 struct CloseChannel {
   WorkerId worker;
 };
@@ -73,8 +81,8 @@ struct Ended {
   bool core = false;
 };
 
-using Effect = std::variant<Spawn, GiveVerdict, OrderDrain, Terminate, Kill, CloseChannel, Report, Announce,
-                            JobDone, Ended>;
+using Effect = std::variant<Spawn, GiveVerdict, OrderDrain, Terminate, Kill, LookForDump, AllowDumps,
+                            CloseChannel, Report, Announce, JobDone, Ended>;
 using Effects = std::vector<Effect>;
 
 }  // namespace refork::core

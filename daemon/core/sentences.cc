@@ -15,8 +15,17 @@ bool ended_as_told(const EndFacts& facts) {
   return told_by_signal && facts.exit.signal == SIGTERM;
 }
 
-// Its last failure is this end: std::terminate, which the worker recorded before it aborted.
-bool told_by_itself(const EndFacts& facts) { return facts.worker.terminated && facts.exit.signal == SIGABRT; }
+// Its last failure is this end: a crash, or std::terminate, which the worker recorded before it aborted.
+bool told_by_itself(const EndFacts& facts) {
+  return facts.worker.crash_recorded || (facts.worker.terminated && facts.exit.signal == SIGABRT);
+}
+
+bool killed_from_here(const Worker& worker) { return worker.kill_sent || worker.killed_by_order; }
+
+// The kernel's word for it, where there is one.
+bool out_of_memory(const EndFacts& facts) {
+  return facts.exit.oom && facts.exit.signal == SIGKILL && !killed_from_here(facts.worker);
+}
 
 bool booted(const EndFacts& facts) {
   const Worker& worker = facts.worker;
@@ -26,11 +35,28 @@ bool booted(const EndFacts& facts) {
   return !facts.by_exec || facts.now - worker.since >= exec_settled;
 }
 
-std::string say_exit(const Exit& exit) {
+std::string say_exit(const EndFacts& facts) {
+  const Exit& exit = facts.exit;
   if (!exit.boot_error.empty()) return exit.boot_error;
+  if (out_of_memory(facts)) return "killed by the kernel, which was out of memory,";
+  if (exit.signal == SIGKILL && !killed_from_here(facts.worker))
+    return "killed by SIGKILL, by whom is not known,";
   if (exit.signal) return "killed by " + say_signal(*exit.signal) + (exit.core ? " (core dumped)" : "");
   if (exit.code) return "exited with code " + std::to_string(*exit.code);
   return "ended, nobody knows how";
+}
+
+// A crash that was contained: the other threads finished, and then it died of it.
+bool finished_before_it_died(const EndFacts& facts) {
+  return facts.worker.contained && facts.worker.announced_end;
+}
+
+// One failure an end: where its worker has recorded what it died of, that is it.
+void settle_report(const EndFacts& facts, EndOfLife& how) {
+  if (how.report && told_by_itself(facts))
+    how.report.reset();
+  else if (how.report && out_of_memory(facts))
+    how.report = Kind::oom;
 }
 
 void classify_drained(const EndFacts& facts, EndOfLife& how) {
@@ -41,21 +67,21 @@ void classify_drained(const EndFacts& facts, EndOfLife& how) {
     how.sentence = "gone at its drain deadline";
     // After an error the records of that error say so.
     if (worker.requested != DrainReason::error) how.report = Kind::deadline;
-  } else if (facts.exit.signal && !ended_as_told(facts)) {
+  } else if (facts.exit.signal && !ended_as_told(facts) && !finished_before_it_died(facts)) {
     how.ended.outcome = "died";
     how.ended.cause = "signal";
-    if (!told_by_itself(facts)) how.report = Kind::signal;
-    how.sentence = say_exit(facts.exit) + " while draining";
+    how.report = Kind::signal;
+    how.sentence = say_exit(facts) + " while draining";
   } else if (facts.linked && !worker.expelled && worker.ready_at && !worker.announced_end &&
              facts.exit.code.value_or(0) != 0) {
     how.ended.outcome = "died";
     how.ended.cause = "exit";
     how.report = Kind::exit;
-    how.sentence = say_exit(facts.exit) + " while draining";
+    how.sentence = say_exit(facts) + " while draining";
   } else {
     how.ended.outcome = "clean";
     how.ended.cause = "drained";
-    how.sentence = "drained after " + say_duration(how.ended.drain_duration) + ", " + say_exit(facts.exit);
+    how.sentence = "drained after " + say_duration(how.ended.drain_duration) + ", " + say_exit(facts);
   }
 }
 
@@ -100,18 +126,19 @@ EndOfLife classify(const EndFacts& facts) {
     if (!facts.exit.boot_error.empty())
       how.sentence = facts.exit.boot_error;
     else if (!worker.failed_boot)
-      how.sentence = say_exit(facts.exit) + (worker.ready_at ? " at once" : " before it was ready");
+      how.sentence = say_exit(facts) + (worker.ready_at ? " at once" : " before it was ready");
     else
-      how.sentence = worker.why + (facts.exit.code ? ", " + say_exit(facts.exit) : "");
+      how.sentence = worker.why + (facts.exit.code ? ", " + say_exit(facts) : "");
   } else if (worker.drain_began) {
     classify_drained(facts, how);
   } else {
     how.ended.cause = facts.exit.signal ? "signal" : "exit";
-    if (!told_by_itself(facts)) how.report = facts.exit.signal ? Kind::signal : Kind::exit;
+    how.report = facts.exit.signal ? Kind::signal : Kind::exit;
     // Exit 0 of a program that knows nothing of reforkd says that it wanted to.
     if (!facts.linked && facts.exit.code == 0) how.report.reset();
-    how.sentence = say_exit(facts.exit) + " while serving";
+    how.sentence = say_exit(facts) + " while serving";
   }
+  settle_report(facts, how);
   return how;
 }
 

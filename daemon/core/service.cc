@@ -16,7 +16,8 @@ Service::Service(ServiceConfig config, NextId next_id, Random random)
       random_(std::move(random)),
       budget_(config_.restart.budget ? config_.restart.budget : drains_a_worker * config_.workers,
               config_.restart.budget_window),
-      slots_(config_.workers) {}
+      slots_(config_.workers),
+      dumps_allowed_(config_.core_dumps > 0) {}
 
 Worker* Service::find(WorkerId worker) {
   const auto it = workers_.find(worker);
@@ -68,11 +69,17 @@ void Service::on_exit(WorkerId worker, const Exit& exit, Time now, Effects& out)
 
 void Service::tick(Time now, Effects& out) {
   std::vector<WorkerId> late, lost;
-  for (const auto& [id, worker] : workers_) {
-    if (const auto at = due(worker); at && now >= *at)
+  for (auto& [id, worker] : workers_) {
+    const auto at = due(worker);
+    const bool is_late = at && now >= *at;
+    if (is_late && worker.crashed_at && !worker.kill_sent) {
+      worker.deadline = now + dump_look_again;
+      out.push_back(LookForDump{id});
+    } else if (is_late) {
       late.push_back(id);
-    else if (worker.channel_lost && now >= *worker.channel_lost + channel_grace)
+    } else if (worker.channel_lost && now >= *worker.channel_lost + channel_grace) {
       lost.push_back(id);
+    }
   }
   for (const auto id : late) happen(id, WorkerEvent::time_up, {}, now, out);
   for (const auto id : lost)
@@ -125,6 +132,10 @@ void Service::perform(Act act, Worker& worker, const Detail& detail, Time now, E
       return expel(worker, detail.text, now, out);
     case Act::kill:
       return kill_now(worker, now, out);
+    case Act::lose:
+      return lose(worker, now, out);
+    case Act::follow_fault:
+      return follow_fault(worker, now, out);
   }
 }
 
@@ -153,7 +164,7 @@ void Service::judge(Worker& worker, const std::string& failure, Time now, Effect
 void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, Time now, Effects& out) {
   if (worker.drain_began) return;
   worker.drain_began = now;
-  worker.deadline = now + config_.drain_deadline;
+  worker.deadline = now + drain_time(worker);
   worker.requested = reason;
   worker.why = reason ? "drains: " + std::string(base::to_name(*reason)) : "leaves by itself";
   // Its place goes back to the old worker, not to a third one beside it.
@@ -191,6 +202,7 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
     worker.failed_boot = true;
     worker.why = why;
     worker.deadline = now + kill_again;
+    worker.kill_sent = true;
     out.push_back(Kill{worker.id});
     return;
   }
@@ -202,14 +214,17 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
 void Service::kill_now(Worker& worker, Time now, Effects& out) {
   if (worker.killed_by_order) {
     worker.why = "killed by an operator";
+  } else if (worker.crashed_at) {
+    if (!worker.kill_sent) worker.why = "it crashed, and did not end";
   } else if (worker.drain_began) {
     worker.hit_deadline = true;
-    worker.why = "its drain took longer than " + say_duration(config_.drain_deadline);
+    worker.why = "its drain took longer than " + say_duration(drain_time(worker));
   } else if (!worker.failed_boot) {
     worker.failed_boot = true;
     worker.why = "not ready within " + say_duration(config_.start_timeout);
   }
   worker.deadline = now + kill_again;
+  worker.kill_sent = true;
   announce(worker, "worker-killed", worker.why, out);
   out.push_back(Kill{worker.id});
 }
@@ -219,6 +234,7 @@ void Service::end(Worker& worker, const Exit& exit, Time now, Effects& out) {
   if (how.report) out.push_back(Report{worker.id, *how.report, how.sentence});
   announce(worker, "worker-ended", how.sentence, out);
   Ended ended = how.ended;
+  if (exit.core) note_dump(now, out);
 
   const WorkerId id = worker.id;
   const bool booted = how.ended.cause != "boot";
@@ -234,6 +250,12 @@ void Service::end(Worker& worker, const Exit& exit, Time now, Effects& out) {
 }
 
 // ---- time
+
+// A loop that hangs does not drain; what the other threads have gets as long again.
+Millis Service::drain_time(const Worker& worker) const {
+  if (!worker.hung) return config_.drain_deadline;
+  return std::min(config_.drain_deadline, config_.watchdog.value_or(config_.drain_deadline));
+}
 
 std::optional<Time> Service::due(const Worker& worker) const {
   if (!worker.deadline) return std::nullopt;
@@ -255,6 +277,9 @@ std::optional<Time> Service::next() const {
     if (wanted_ && slot.current == 0 && !slot.given_up) consider(slot.next_start);
   if (reload_ && probed()) consider(reload_->probation_ends);
   if (stormy_) consider(next_token_);
+  if (!dumps_allowed_ && !dumps_.empty()) consider(dumps_.front() + dumps_window);
+  if (wanted_ && !recycling_waits())
+    for (const auto& [id, worker] : workers_) consider(recycle_age_reached(worker));
   return first;
 }
 
@@ -262,6 +287,8 @@ void Service::settle(Time now, Effects& out) {
   rotate_waiting(now, out);
   settle_reload(now, out);
   fill_slots(now, out);
+  settle_recycling(now, out);
+  settle_dumps(now, out);
   settle_jobs(out);
 }
 

@@ -25,6 +25,14 @@ inline constexpr Millis exec_settled{1000};
 inline constexpr std::uint32_t drains_a_worker =
     10;                                             // the default restart budget: this many times the workers
 inline constexpr std::uint32_t max_workers = 1024;  // of one service
+// A worker that said that it crashed has this long to end or to begin a core dump; during one, it is looked
+// at again this often, and has this long in all.
+inline constexpr Millis crash_grace{2000};
+inline constexpr Millis dump_look_again{1000};
+inline constexpr Millis dump_bound{600000};
+inline constexpr Millis dumps_window{3600000};  // of `core_dumps`
+// A worker's own limits for being recycled are within this share of the service's.
+inline constexpr double recycle_jitter = 0.1;
 // Boot failures are forgotten after this long without one.
 inline constexpr Millis healthy_after{60000};
 
@@ -33,6 +41,13 @@ struct Exit {
   std::optional<int> code, signal;
   bool core = false;
   std::string boot_error;  // it never ran: "exec /usr/bin/web: No such file or directory"
+  bool oom = false;        // the kernel says that it killed it for want of memory
+};
+
+// What a worker has used up.
+struct Usage {
+  std::uint64_t served = 0;  // requests
+  std::uint64_t memory = 0;  // bytes resident
 };
 
 // One worker. `state` is where it is, `wanted_gone` and `requested` what is wanted, `why` the sentence for
@@ -54,7 +69,15 @@ struct Worker {
   bool announced_end = false;              // sent its last message
   bool hit_deadline = false;
   bool killed_by_order = false;
-  bool terminated = false;   // it has recorded that std::terminate was called
+  bool kill_sent = false;   // SIGKILL, from here
+  bool terminated = false;  // it has recorded that std::terminate was called
+  bool crash_recorded = false;
+  bool contained = false;           // it crashed, and its other threads finish
+  std::optional<Time> crashed_at;   // it crashed, and dies
+  bool hung = false;                // its loop does not run
+  double recycle_factor = 1;        // its own limits are the service's times this
+  std::optional<Time> recycle_due;  // since when it is to be recycled
+  std::string recycle_why;
   bool failed_boot = false;  // its start was given up
   std::optional<Time> channel_lost;
   std::string why;
@@ -93,6 +116,15 @@ class Service {
   void on_failure(WorkerId worker, const std::string& failure, Then then, Time now, Effects& out);
   // Its flight recorder tells of std::terminate: the abort that follows is no failure of its own.
   void on_terminate_recorded(WorkerId worker);
+  // A fatal signal. Contained: the other threads finish first.
+  void on_crash(WorkerId worker, bool contained, Time now, Effects& out);
+  // The crash has a record of its own: the end that follows is no further failure.
+  void on_crash_recorded(WorkerId worker);
+  void on_dump_seen(WorkerId worker, bool dumping, Time now, Effects& out);
+  // Its loop does not run any more; `why` says since when.
+  void on_hung(WorkerId worker, const std::string& why, Time now, Effects& out);
+  void on_request_timeout(WorkerId worker, const std::string& what, Time now, Effects& out);
+  void on_usage(WorkerId worker, const Usage& usage, Time now, Effects& out);
   void on_drain_begun(WorkerId worker, DrainReason reason, Time now, Effects& out);
   void on_disconnect(WorkerId worker, bool deadline, Time now, Effects& out);
   void on_channel_closed(WorkerId worker, Time now, Effects& out);
@@ -111,6 +143,7 @@ class Service {
   const std::vector<Slot>& slots() const { return slots_; }
   std::uint64_t replacements() const { return replacements_; }
   bool wanted() const { return wanted_; }
+  bool dumps_allowed() const { return dumps_allowed_; }
 
  private:
   enum class JobKind {
@@ -153,6 +186,7 @@ class Service {
   void kill_now(Worker& worker, Time now, Effects& out);
   void end(Worker& worker, const Exit& exit, Time now, Effects& out);
   std::optional<Time> due(const Worker& worker) const;
+  Millis drain_time(const Worker& worker) const;
   void settle(Time now, Effects& out);  // after every input: slots, waiting drains, reload, jobs
   bool linked() const { return config_.ready == ReadyBy::library; }
 
@@ -166,6 +200,18 @@ class Service {
   void leave_slot(Worker& worker);
   std::size_t accepting() const;
   std::size_t draining_after_errors() const;
+
+  // service_crash.cc: fatal signals, hangs and core dumps
+  void lose(Worker& worker, Time now, Effects& out);
+  void follow_fault(Worker& worker, Time now, Effects& out);
+  void note_dump(Time now, Effects& out);
+  void settle_dumps(Time now, Effects& out);
+
+  // service_recycle.cc: workers replaced without a failure
+  void settle_recycling(Time now, Effects& out);
+  void mark_old(Time now);
+  bool recycling_waits() const;
+  std::optional<Time> recycle_age_reached(const Worker& worker) const;
 
   // service_jobs.cc
   JobId add_job(JobKind kind, WorkerId worker = 0);
@@ -193,6 +239,8 @@ class Service {
   std::string last_reload_error_;
   bool stormy_ = false;             // the budget was empty when a drain asked for it ...
   std::optional<Time> next_token_;  // ... until then
+  std::vector<Time> dumps_;         // of the last hour, the oldest first
+  bool dumps_allowed_;
   std::vector<Job> jobs_;
   JobId last_job_ = 0;
 };

@@ -22,6 +22,11 @@ enum class RestartPolicy {
   always,
   never
 };
+// What linked workers do when their channel ends and nobody can come back.
+enum class Orphans {
+  drain,
+  serve
+};
 
 struct Limit {
   std::string name;                    // "nofile", as in setrlimit(2) without RLIMIT_, lower case
@@ -44,6 +49,10 @@ struct ServiceConfig {
   Millis start_timeout{10000};
   Millis drain_deadline{30000};
   Millis lame_duck{1000};
+  std::optional<Millis> watchdog;         // a worker that beat, and has not for so long, is hung
+  std::optional<Millis> request_timeout;  // of a request that says no other
+  Orphans orphans = Orphans::drain;
+  std::uint32_t core_dumps = 6;  // an hour; further crashes dump none
   struct Restart {
     RestartPolicy policy = RestartPolicy::always;
     Millis backoff_min{100}, backoff_max{30000};  // boot failures only
@@ -56,6 +65,13 @@ struct ServiceConfig {
     Millis probation{2000};  // how long a new generation must live before the old one drains
     bool operator==(const Reload&) const = default;
   } reload;
+  // A worker is replaced when one of these is reached, give or take a tenth.
+  struct Recycle {
+    std::optional<std::uint64_t> requests;  // served
+    std::optional<Millis> age;
+    std::optional<std::uint64_t> memory;  // bytes resident
+    bool operator==(const Recycle&) const = default;
+  } recycle;
   std::string log = "inherit";  // inherit | file:PATH | null
   // What is hidden in records, as proto::Redactor takes it. Nothing: the usual, and the application may show
   // its queries.
@@ -78,6 +94,10 @@ namespace refork::base {
 template <>
 struct EnumNames<core::ReadyBy> {
   static constexpr std::array<std::string_view, 3> names = {"library", "notify", "exec"};
+};
+template <>
+struct EnumNames<core::Orphans> {
+  static constexpr std::array<std::string_view, 2> names = {"drain", "serve"};
 };
 template <>
 struct EnumNames<core::RestartPolicy> {

@@ -13,6 +13,8 @@ WorkerId Service::spawn(std::uint32_t slot, std::uint32_t generation, Time now, 
   worker.generation = generation;
   worker.since = now;
   if (config_.ready != ReadyBy::exec) worker.deadline = now + config_.start_timeout;
+  if (config_.recycle != ServiceConfig::Recycle{})
+    worker.recycle_factor = 1 - recycle_jitter + 2 * recycle_jitter * random_();
   slots_[slot].current = worker.id;
   slots_[slot].next_start.reset();
   out.push_back(Spawn{worker.id, slot, generation});

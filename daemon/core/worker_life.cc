@@ -12,7 +12,8 @@ using Row = std::array<Step, base::enum_count<WorkerEvent>>;
 
 // `judge` leaves the state alone: the verdict moves it. A standby is a serving worker without connections.
 constexpr std::array<Row, base::enum_count<WorkerState>> table = {
-    // ready, failure, drain_begun, disconnect, drain_ordered, kill_ordered, protocol_broken, time_up, exited
+    // ready, failure, drain_begun, disconnect, drain_ordered, kill_ordered, protocol_broken, time_up,
+    // faulted, fault_contained, exited
     Row{
         // starting: a failure before it is ready needs no verdict, its exit will tell; one that leaves did
         // not boot
@@ -24,6 +25,8 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{killing, expel},
         Step{killing, kill},
+        Step{killing, lose},
+        Step{draining, leave_unready},
         Step{killing, end},
     },
     Row{
@@ -36,6 +39,8 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{draining, expel},
         Step{standby, none},
+        Step{killing, lose},
+        Step{draining, follow_fault},
         Step{killing, end},
     },
     Row{
@@ -48,6 +53,8 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{draining, expel},
         Step{serving, none},
+        Step{killing, lose},
+        Step{draining, follow_fault},
         Step{killing, end},
     },
     Row{
@@ -60,10 +67,12 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{draining, expel},
         Step{killing, kill},
+        Step{killing, lose},
+        Step{draining, follow_fault},
         Step{killing, end},
     },
     Row{
-        // killing: SIGKILL was sent, only the exit is missing
+        // killing: SIGKILL was sent, or it dies by itself; only the exit is missing
         Step{killing, none},
         Step{killing, none},
         Step{killing, none},
@@ -72,6 +81,8 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{killing, none},
         Step{killing, kill},
+        Step{killing, none},
+        Step{killing, none},
         Step{killing, end},
     },
 };

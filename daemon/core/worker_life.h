@@ -20,6 +20,8 @@ enum class WorkerEvent {
   kill_ordered,     // ... at once
   protocol_broken,  // it said something illegal, or closed its channel and lived on
   time_up,          // of the state it is in: start timeout or drain deadline
+  faulted,          // a fatal signal: it dies, perhaps after a core dump
+  fault_contained,  // a fatal signal: one thread stands, the others finish, then it dies
   exited,
 };
 
@@ -34,6 +36,8 @@ enum class Act {
   order_stop,      // not ready yet: a signal, and its deadline
   expel,           // close its channel, drain it by signal; a failed start, if it was not ready yet
   kill,            // SIGKILL to its group
+  lose,            // it is as good as gone: replace it, and leave it alone as long as it dumps core
+  follow_fault,    // it drains by itself, by its deadline, budget or no: replace it
   end,             // it is gone: one end row, a failure if it is one, a replacement if there is none yet
 };
 
@@ -58,9 +62,9 @@ constexpr bool leaving(WorkerState state) {
 namespace refork::base {
 template <>
 struct EnumNames<core::WorkerEvent> {
-  static constexpr std::array<std::string_view, 9> names = {
-      "ready",        "failure",         "drain_begun", "disconnect", "drain_ordered",
-      "kill_ordered", "protocol_broken", "time_up",     "exited"};
+  static constexpr std::array<std::string_view, 11> names = {
+      "ready",           "failure", "drain_begun", "disconnect",      "drain_ordered", "kill_ordered",
+      "protocol_broken", "time_up", "faulted",     "fault_contained", "exited"};
 };
 static_assert(index(core::WorkerEvent::exited) + 1 == enum_count<core::WorkerEvent>);
 }  // namespace refork::base

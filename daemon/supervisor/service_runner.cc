@@ -5,10 +5,12 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
 #include "log/log.h"
+#include "os/core_dump.h"
 #include "supervisor/spawn_plan.h"
 
 namespace refork::supervisor {
@@ -113,6 +115,10 @@ void ServiceRunner::perform(const core::Effect& effect) {
           },
           [this](const core::Kill& e) {
             if (auto* process = find(e.worker)) os::signal_group(process->spawned.pid, SIGKILL);
+          },
+          [this](const core::LookForDump& e) { look_for_dump(e.worker); },
+          [this](const core::AllowDumps& e) {
+            for (const auto& [id, process] : processes_) allow_core(*process, e.allowed);
           },
           [this](const core::CloseChannel& e) {
             if (auto* process = find(e.worker)) {
@@ -250,9 +256,11 @@ void ServiceRunner::on_spawn_result(core::WorkerId worker) {
   process->spawned.errors.reset();
   if (failure) {
     process->boot_error = say_step(service_.config(), failure->step) + ": " + std::strerror(failure->code);
-  } else if (service_.config().ready == core::ReadyBy::exec) {
-    feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
+    return;
   }
+  if (!service_.dumps_allowed()) allow_core(*process, false);  // after it has set its own limits
+  if (service_.config().ready == core::ReadyBy::exec)
+    feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
 }
 
 void ServiceRunner::on_link(core::WorkerId worker) {
@@ -338,6 +346,21 @@ void ServiceRunner::collect(WorkerProcess& process) {
   const Collected found = shared_.failures.collect(process.subject, process.recorder);
   failures_ += found.fresh;
   if (found.terminated) service_.on_terminate_recorded(process.subject.worker);
+}
+
+void ServiceRunner::look_for_dump(core::WorkerId worker) {
+  const auto* process = find(worker);
+  if (!process) return;
+  const bool dumping = os::dumps_core(process->subject.pid);
+  feed([&](core::Service& s, core::Time now, core::Effects& out) {
+    s.on_dump_seen(worker, dumping, now, out);
+  });
+}
+
+void ServiceRunner::allow_core(const WorkerProcess& process, bool allowed) const {
+  const auto& limits = service_.config().limits;
+  const auto usual = std::ranges::find(limits, "core", &core::Limit::name);
+  os::allow_core(process.subject.pid, allowed, usual == limits.end() ? std::nullopt : std::optional(*usual));
 }
 
 // What is served from now on is what the drain completed.

@@ -73,6 +73,8 @@ class ServiceRunner {
   void ended(const core::Ended& ended);
   void on_listener_reopened(const std::string& address);
   void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
+  void look_for_dump(core::WorkerId worker);
+  void allow_core(const WorkerProcess& process, bool allowed) const;
   void drain_begins(core::WorkerId worker);
   void send_to(core::WorkerId worker, const proto::Message& message);
   WorkerProcess* find(core::WorkerId worker);

@@ -53,6 +53,13 @@ TEST(ConfigOptions, EveryOptionArrivesInItsPlace) {
                                         {"restart-budget", "40,10s"},
                                         {"restart-give-up", "3"},
                                         {"reload-probation", "4s"},
+                                        {"watchdog", "5s"},
+                                        {"request-timeout", "6s"},
+                                        {"orphans", "serve"},
+                                        {"core-dumps", "7"},
+                                        {"recycle-requests", "8"},
+                                        {"recycle-age", "9s"},
+                                        {"recycle-memory", "10K"},
                                         {"log", "null"}},
                                        {"x"});
   ASSERT_THAT(texts(outcome), IsEmpty());
@@ -78,6 +85,11 @@ TEST(ConfigOptions, EveryOptionArrivesInItsPlace) {
   EXPECT_EQ(web.restart.budget_window, Millis(10'000));
   EXPECT_EQ(web.restart.give_up, 3U);
   EXPECT_EQ(web.reload.probation, Millis(4000));
+  EXPECT_EQ(web.watchdog, Millis(5000));
+  EXPECT_EQ(web.request_timeout, Millis(6000));
+  EXPECT_EQ(web.orphans, core::Orphans::serve);
+  EXPECT_EQ(web.core_dumps, 7U);
+  EXPECT_EQ(web.recycle, (core::ServiceConfig::Recycle{8, Millis(9000), 10240}));
   EXPECT_EQ(web.log, "null");
 }
 
@@ -136,7 +148,8 @@ TEST(ConfigOptions, AnOptionMayBeSpelledAsItsKeyIs) {
   for (const OptionHelp& option : option_names())
     if (!option.alias.empty()) aliases.push_back(option.name + " " + option.alias);
   EXPECT_THAT(aliases, ElementsAre("start-timeout start_timeout", "drain-deadline drain_deadline",
-                                   "lame-duck lame_duck", "restart-give-up restart-give_up"));
+                                   "lame-duck lame_duck", "request-timeout request_timeout",
+                                   "core-dumps core_dumps", "restart-give-up restart-give_up"));
   EXPECT_THAT(problems({{"start_timeout", "1s"}, {"restart-give_up", "2"}}), IsEmpty());
 }
 
@@ -150,7 +163,9 @@ TEST(ConfigOptions, EveryKeyOfAServiceIsAnOption) {
               ElementsAre("workers N", "floor N", "ready library|notify|exec", "listen* ADDRESS",
                           "nonblocking true|false", "user USER", "directory PATH", "environment* NAME=VALUE",
                           "limits* NAME=N|unlimited", "start-timeout DURATION", "drain-deadline DURATION",
-                          "lame-duck DURATION", "restart-policy always|never", "restart-backoff MIN,MAX",
+                          "lame-duck DURATION", "watchdog DURATION", "request-timeout DURATION",
+                          "orphans drain|serve", "core-dumps N", "recycle-requests N", "recycle-age DURATION",
+                          "recycle-memory SIZE", "restart-policy always|never", "restart-backoff MIN,MAX",
                           "restart-budget N,DURATION", "restart-give-up never|N", "reload-probation DURATION",
                           "log inherit|null|file:/PATH", "redact* NAME"));
 }
@@ -160,9 +175,9 @@ TEST(ConfigOptions, SayWhatHoldsWithoutThem) {
   for (const OptionHelp& option : option_names())
     if (!option.fallback.empty()) said.push_back(option.name + " " + option.fallback);
   EXPECT_THAT(said, ElementsAre("workers 1", "floor 1", "ready library", "nonblocking true",
-                                "start-timeout 10s", "drain-deadline 30s", "lame-duck 1s",
-                                "restart-policy always", "restart-backoff 100ms,30s", "restart-give-up never",
-                                "reload-probation 2s", "log inherit"));
+                                "start-timeout 10s", "drain-deadline 30s", "lame-duck 1s", "orphans drain",
+                                "core-dumps 6", "restart-policy always", "restart-backoff 100ms,30s",
+                                "restart-give-up never", "reload-probation 2s", "log inherit"));
 }
 
 TEST(ConfigOptions, AnEmptyNameMeansThatNothingIsHidden) {

@@ -44,6 +44,8 @@ TEST(ConfigParse, EveryKeyArrivesInItsPlace) {
         "user": "www-data", "directory": "/srv/web", "environment": {"A": "b", "C": ""},
         "limits": {"nofile": 65536, "core": "unlimited"},
         "start_timeout": "250ms", "drain_deadline": "2m", "lame_duck": "0s",
+        "watchdog": "5s", "request_timeout": "20s", "orphans": "serve", "core_dumps": 2,
+        "recycle": {"requests": 100000, "age": "24h", "memory": "400M"},
         "restart": {"policy": "never", "backoff": ["1s", "1h"], "budget": [40, "20s"], "give_up": 7},
         "reload": {"probation": "3s"}, "log": "file:/var/log/web.log" },
       "a": {"command": ["x"]} },
@@ -68,6 +70,11 @@ TEST(ConfigParse, EveryKeyArrivesInItsPlace) {
   EXPECT_EQ(b.start_timeout, Millis(250));
   EXPECT_EQ(b.drain_deadline, Millis(120'000));
   EXPECT_EQ(b.lame_duck, Millis(0));
+  EXPECT_EQ(b.watchdog, Millis(5000));
+  EXPECT_EQ(b.request_timeout, Millis(20'000));
+  EXPECT_EQ(b.orphans, core::Orphans::serve);
+  EXPECT_EQ(b.core_dumps, 2U);
+  EXPECT_EQ(b.recycle, (core::ServiceConfig::Recycle{100000, Millis(86'400'000), 400U << 20}));
   EXPECT_EQ(b.restart.policy, core::RestartPolicy::never);
   EXPECT_EQ(b.restart.backoff_min, Millis(1000));
   EXPECT_EQ(b.restart.backoff_max, Millis(3'600'000));
@@ -122,7 +129,7 @@ TEST(ConfigParse, AnUnknownKeyIsNamedWithTheNearestKnownOne) {
 }
 
 TEST(ConfigParse, KeysThatDoNothingYetAreUnknown) {
-  for (const char* key : {"standby", "share", "watchdog", "request_timeout", "recycle", "orphans"})
+  for (const char* key : {"standby", "share"})
     EXPECT_EQ(service_problems("\"" + std::string(key) + "\": null").size(), 1U) << key;
   EXPECT_EQ(service_problems("\"reload\": {\"surge\": 1}").size(), 1U);
 }
@@ -275,6 +282,25 @@ TEST(ConfigParse, GivingUpIsANumberOrNever) {
     EXPECT_EQ(service_problems("\"restart\": {\"give_up\": " + std::string(bad) + "}").size(), 1U) << bad;
 }
 
+TEST(ConfigParse, WhatIsNotWatchedIsNull) {
+  for (const char* keys :
+       {R"("watchdog": null)", R"("request_timeout": null)", R"("recycle": {"requests": null})",
+        R"("recycle": {"age": null})", R"("recycle": {"memory": null})", R"("watchdog": "100ms")",
+        R"("watchdog": "24h")", R"("request_timeout": "10ms")", R"("core_dumps": 0)",
+        R"("recycle": {"memory": "4096", "age": "100ms", "requests": 1})"})
+    EXPECT_THAT(service_problems(keys), IsEmpty());
+  for (const char* keys :
+       {R"("watchdog": "99ms")", R"("watchdog": "25h")", R"("request_timeout": "9ms")",
+        R"("recycle": {"memory": 4096})", R"("recycle": {"memory": "0"})", R"("recycle": {"memory": "1T"})",
+        R"("recycle": {"requests": 0})", R"("recycle": {"age": "99ms"})", R"("core_dumps": -1)",
+        R"("orphans": "kill")", R"("recycle": null)"})
+    EXPECT_EQ(service_problems(keys).size(), 1U) << keys;
+  EXPECT_THAT(
+      service_problems(R"("watchdog": 5)"),
+      ElementsAre("refork.json:2:13: services.web.watchdog: expected null or a duration from 100ms to "
+                  "24h, found 5"));
+}
+
 TEST(ConfigParse, AnEnvironmentVariableHasAName) {
   EXPECT_THAT(service_problems("\"environment\": {\"_a1\": \"\"}"), IsEmpty());
   EXPECT_THAT(service_problems("\"environment\": {\"" + std::string(255, 'A') + "\": \"\"}"), IsEmpty());
@@ -327,6 +353,15 @@ TEST(ParseDuration, WhatIsNoDurationOrTooLongIsRefusedWithASentence) {
     EXPECT_FALSE(parse_duration(bad)) << bad;
   EXPECT_EQ(parse_duration("soon").error().what,
             "expected a duration such as \"250ms\", \"10s\" or \"5m\", found \"soon\"");
+}
+
+TEST(ParseSize, UnitsAreThoseOf1024) {
+  EXPECT_EQ(*parse_size("1"), 1U);
+  EXPECT_EQ(*parse_size("64K"), 65536U);
+  EXPECT_EQ(*parse_size("400M"), 400U << 20);
+  EXPECT_EQ(*parse_size("2G"), std::uint64_t{2} << 30);
+  for (const char* bad : {"", "K", "1k", "1KB", "-1", "1.5G", "17179869184G"})
+    EXPECT_FALSE(parse_size(bad)) << bad;
 }
 
 }  // namespace

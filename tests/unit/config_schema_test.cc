@@ -83,6 +83,11 @@ TEST(ConfigSchema, ItsDefaultsAreTheProgramsOwn) {
   EXPECT_EQ(given.lame_duck, own.lame_duck);
   EXPECT_EQ(given.restart, own.restart);
   EXPECT_EQ(given.reload, own.reload);
+  EXPECT_EQ(given.watchdog, own.watchdog);
+  EXPECT_EQ(given.request_timeout, own.request_timeout);
+  EXPECT_EQ(given.orphans, own.orphans);
+  EXPECT_EQ(given.core_dumps, own.core_dumps);
+  EXPECT_EQ(given.recycle, own.recycle);
   EXPECT_EQ(given.log, own.log);
   EXPECT_EQ(given.redact, own.redact);
   EXPECT_EQ(outcome.config.store.max_failures, core::StoreConfig().max_failures);

@@ -131,7 +131,7 @@ TEST(Ends, OnlyTheAbortThatATerminateAnnouncedIsTold) {
 TEST(Ends, KillByAStrangerIsAFailure) {
   Scene scene(Scene::workers(2));
   scene.up().die(1, SIGKILL);
-  EXPECT_EQ(scene.all<Report>().at(0).message, "killed by SIGKILL while serving");
+  EXPECT_EQ(scene.all<Report>().at(0).message, "killed by SIGKILL, by whom is not known, while serving");
 }
 
 TEST(Ends, BootFailureBacksOffAndDoubles) {

@@ -85,7 +85,89 @@ TEST(Record, HasTheDocumentedShape) {
       R"("stack":[{"function":"main","file":"main.cc","line":12,"module":"/usr/bin/web","offset":4660,"in_app":true},)"
       R"({"function":null,"file":null,"line":null,"module":"/lib/libc.so.6","offset":7,"in_app":false}],)"
       R"("build_ids":{"/usr/bin/web":"00ff12ab"},)"
-      R"("fingerprint":"0123456789abcdef","count":5,"in_flight_at_failure":9,"then":"serve"})");
+      R"("fingerprint":"0123456789abcdef","count":5,"in_flight_at_failure":9,"then":"serve",)"
+      R"("fault":null,"threads":null,"output_tail":null})");
+}
+
+FailureRecord of_a_crash() {
+  FailureRecord record = sample();
+  record.fault = Fault{11, -6, 0x7fff00000010, 99};
+  record.threads = {{7, "web", "GET /hang", {{"spin", "a.cc", 3, "/usr/bin/web", 5, true}}}, {8, "", "", {}}};
+  record.output_tail = "one\n\ttwo";
+  return record;
+}
+
+TEST(Record, OfACrashOrAHangTellsOfTheProcessAsAWhole) {
+  const std::string text = encode(of_a_crash());
+  for (const char* part :
+       {R"("fault":{"signal":11,"si_code":-6,"address":"0x7fff00000010","sender":99})",
+        R"("threads":[{"tid":7,"name":"web","request":"GET /hang","stack":[{"function":"spin",)",
+        R"({"tid":8,"name":null,"request":null,"stack":[]}])", R"("output_tail":"one\n\ttwo")"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+  const FailureRecord back = through(of_a_crash());
+  EXPECT_EQ(encode(back), text);
+  ASSERT_TRUE(back.fault);
+  EXPECT_EQ(back.fault->address, 0x7fff00000010u);
+  EXPECT_EQ(back.fault->si_code, -6);
+  ASSERT_EQ(back.threads.size(), 2u);
+  EXPECT_EQ(back.threads[0].stack[0].line, 3u);
+}
+
+TEST(Record, KeepsBuildIdsThatOnlyAThreadNeeds) {
+  FailureRecord record = of_a_crash();
+  record.stack.clear();
+  EXPECT_EQ(through(record).build_ids, sample().build_ids);
+}
+
+TEST(Record, OfManyDeepThreadsLosesOldFramesFirstThenThreadsButNotTheOnesThatMatter) {
+  FailureRecord record = of_a_crash();
+  record.output_tail = std::string(2000, 'o');
+  record.threads.assign(200, {7, "web", "GET /", {}});
+  for (auto& thread : record.threads)
+    thread.stack.assign(100, Frame{std::string(100, 'f'), "", 1, "/usr/bin/web", 1, true});
+  record.threads[0].request = "GET /hang";
+
+  const FailureRecord large = through(record, max_record_text);
+  EXPECT_LE(large.threads.size(), max_threads);
+  EXPECT_GE(large.threads.size(), 8u);
+  EXPECT_GE(large.threads[0].stack.size(), 8u);
+  EXPECT_EQ(large.threads[0].request, "GET /hang");
+  EXPECT_EQ(large.output_tail.size(), 2000u);
+  EXPECT_EQ(large.stack.size(), record.stack.size());
+
+  EXPECT_LE(encode(record, least_record_limit).size(), least_record_limit);
+}
+
+TEST(RecordFromAWorker, AFaultHasAnAddressInHexadecimal) {
+  for (const char* good : {R"("0x0")", R"("0xffffffffffffffff")", "null", R"("")"})
+    EXPECT_EQ(error_of(with(R"("fault":{"signal":11,"address":)" + std::string(good) + "}")), "none") << good;
+  for (const char* bad : {R"("0x")", R"("0")", R"("0xg")", R"("0x10000000000000000")", "1", R"("x0x1")"})
+    EXPECT_NE(error_of(with(R"("fault":{"signal":11,"address":)" + std::string(bad) + "}")), "none") << bad;
+  for (const char* bad : {R"("fault":[])", R"("fault":{"si_code":2147483648})", R"("threads":[1])",
+                          R"("fault":{"si_code":18446744073709551615})", R"("threads":[{"stack":{}}])",
+                          R"("threads":[{"tid":-1}])", R"("output_tail":[])"})
+    EXPECT_NE(error_of(with(bad)), "none") << bad;
+}
+
+TEST(OutputEnd, IsTheLastLinesThatFit) {
+  EXPECT_EQ(output_end("", 2, 10), "");
+  EXPECT_EQ(output_end("\n\n", 2, 10), "");
+  EXPECT_EQ(output_end("a\nb\nc\n", 2, 10), "b\nc");
+  EXPECT_EQ(output_end("a\nb\nc", 3, 10), "a\nb\nc");
+  EXPECT_EQ(output_end("a\n\nb\n", 2, 10), "\nb");
+  EXPECT_EQ(output_end("aaaa\nbbbb\ncccc", 9, 9), "bbbb\ncccc");
+  EXPECT_EQ(output_end("aaaa\nbbbb\ncccc", 9, 8), "cccc");
+  EXPECT_EQ(output_end("abcdef", 9, 3), "def");
+  EXPECT_EQ(output_end("a\xC3\xA4", 9, 1), "");
+  EXPECT_EQ(output_end("a\xC3\xA4", 9, 2), "\xC3\xA4");
+  EXPECT_EQ(output_end("x\x1B[1m\xFFy", 9, 99), "x[1m\xEF\xBF\xBDy");
+}
+
+TEST(OutputEnd, TwiceIsAsOnce) {
+  for (const char* text : {"a\nb\nc\n\n", "\n\nabc\n", "long long line\nshort\n", "\xFF\xFF\xFF\xFF"}) {
+    const std::string once = output_end(text, 2, 8);
+    EXPECT_EQ(output_end(once, 2, 8), once) << text;
+  }
 }
 
 TEST(Record, BuildIdsAreOfItsStackAndHexadecimal) {
@@ -243,6 +325,10 @@ TEST(Outcome, OfADrainNamesWhatWasCut) {
   EXPECT_EQ(encode_drain(outcome),
             R"({"requested":"error","outcome":"deadline","duration_ms":30012,"completed":7,)"
             R"("crossed":1,"cut":[{"label":"GET /hang","age_ms":30500}]})");
+  outcome.cut[0].stack = {{"spin", "", 0, "", 1, false}};
+  EXPECT_NE(encode_drain(outcome).find(
+                R"("age_ms":30500,"stack":[{"function":"spin","file":null,"line":null,"module":null,)"),
+            std::string::npos);
 }
 
 TEST(Outcome, WithoutADrainStillNamesWhatDied) {
@@ -255,11 +341,12 @@ TEST(Outcome, WithoutADrainStillNamesWhatDied) {
 TEST(Outcome, OfAProcessIsACodeOrASignal) {
   Outcome outcome;
   outcome.exit_code = 1;
-  EXPECT_EQ(encode_exit(outcome), R"({"code":1,"signal":null,"core":false})");
+  EXPECT_EQ(encode_exit(outcome), R"({"code":1,"signal":null,"core":false,"core_file":null})");
   outcome = {};
   outcome.exit_signal = 11;
   outcome.core = true;
-  EXPECT_EQ(encode_exit(outcome), R"({"code":null,"signal":11,"core":true})");
+  outcome.core_file = "/var/crash/core.7";
+  EXPECT_EQ(encode_exit(outcome), R"({"code":null,"signal":11,"core":true,"core_file":"/var/crash/core.7"})");
 }
 
 }  // namespace

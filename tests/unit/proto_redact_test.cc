@@ -79,12 +79,16 @@ TEST(Redact, GivenNamesReplaceTheUsualOnes) {
   EXPECT_EQ(query.label("GET /a?token=8"), "GET /a?[redacted]");
 }
 
-TEST(Redact, ARecordIsHiddenInItsLabelAndContextAlone) {
+TEST(Redact, ARecordIsHiddenInItsLabelsContextAndOutputAlone) {
   FailureRecord record;
   record.message = "bad token=abc";
   record.request = RequestRef{"GET /a?b=c", 3};
   record.context = {{"session_token", "abc"}, {"url", "/x?password=abc"}, {"user", "bob"}};
+  record.threads = {{7, "web", "GET /a?b=c", {}}};
+  record.output_tail = "user bob\nAuthorization: Bearer abc\n";
   Redactor().apply(record);
+  EXPECT_EQ(record.threads[0].request, "GET /a?[redacted]");
+  EXPECT_EQ(record.output_tail, "user bob\nAuthorization: [redacted]\n");
   EXPECT_EQ(record.message, "bad token=abc");
   EXPECT_EQ(record.request->label, "GET /a?[redacted]");
   EXPECT_EQ(record.context[0].second, "[redacted]");

@@ -2,6 +2,7 @@
 // or no text is cut and cleaned by the same rules as when it is written.
 
 #include <cerrno>
+#include <charconv>
 #include <limits>
 #include <utility>
 
@@ -29,12 +30,24 @@ class Optional {
   std::uint64_t number(const char* key, std::uint64_t max = std::numeric_limits<std::uint64_t>::max()) {
     return present(key) ? fields_.number(key, max) : 0;
   }
+  std::int32_t signed32(const char* key) {
+    const Json* value = present(key);
+    if (value == nullptr) return 0;
+    const bool fits =
+        value->is_number_unsigned()
+            ? std::in_range<std::int32_t>(value->get<std::uint64_t>())
+            : value->is_number_integer() && std::in_range<std::int32_t>(value->get<std::int64_t>());
+    if (fits) return value->get<std::int32_t>();
+    fields_.wrong(key, "a whole number");
+    return 0;
+  }
   std::uint32_t number32(const char* key) { return present(key) ? fields_.number32(key) : 0; }
   bool flag(const char* key, bool otherwise) { return present(key) ? fields_.flag(key) : otherwise; }
 
   // The member if it is a list or an object, as asked for; nullptr if it is not there or wrong.
   const Json* list(const char* key) { return typed(key, Json::value_t::array, "a list"); }
   const Json* object(const char* key) { return typed(key, Json::value_t::object, "an object"); }
+  std::vector<Frame> frames(const char* key);
 
  private:
   const Json* present(const char* key) {
@@ -82,6 +95,14 @@ Frame read_frame(Optional& fields) {
   return frame;
 }
 
+std::vector<Frame> Optional::frames(const char* key) {
+  return objects<Frame>(list(key), key, fields_, read_frame);
+}
+
+ThreadStack read_thread(Optional& fields) {
+  return {fields.number32("tid"), fields.text("name"), fields.text("request"), fields.frames("stack")};
+}
+
 std::optional<RequestRef> read_request(const Json* object, Fields& fields) {
   if (object == nullptr) return std::nullopt;
   Fields inner(*object, "request");
@@ -89,6 +110,33 @@ std::optional<RequestRef> read_request(const Json* object, Fields& fields) {
   RequestRef ref{optional.text("label"), optional.number("age_ms")};
   if (const auto ok = inner.result(); !ok) fields.wrong("request", ok.error().what);
   return ref;
+}
+
+// "0x1f"
+std::uint64_t read_address(Optional& optional, Fields& fields) {
+  constexpr std::string_view prefix = "0x";
+  const std::string text = optional.text("address");
+  if (text.empty()) return 0;
+  std::uint64_t address = 0;
+  const std::string digits = text.starts_with(prefix) ? text.substr(prefix.size()) : "";
+  const char* end = digits.data() + digits.size();
+  const auto [stop, failed] = std::from_chars(digits.data(), end, address, 16);
+  if (failed != std::errc() || stop != end) fields.wrong("address", "a hexadecimal number such as \"0x1f\"");
+  return address;
+}
+
+std::optional<Fault> read_fault(const Json* object, Fields& fields) {
+  if (object == nullptr) return std::nullopt;
+  constexpr std::uint64_t max = std::numeric_limits<std::int32_t>::max();
+  Fields inner(*object, "fault");
+  Optional optional(*object, inner);
+  Fault fault;
+  fault.signal = static_cast<int>(optional.number("signal", max));
+  fault.si_code = optional.signed32("si_code");
+  fault.address = read_address(optional, inner);
+  fault.sender = static_cast<std::int32_t>(optional.number("sender", max));
+  if (const auto ok = inner.result(); !ok) fields.wrong("fault", ok.error().what);
+  return fault;
 }
 
 std::vector<std::string> read_domains(const Json* list, Fields& fields) {
@@ -159,9 +207,16 @@ void read_error(FailureRecord& record, Fields& fields, Optional& optional) {
   record.rethrown = optional.flag("rethrown", false);
   record.request = read_request(optional.object("request"), fields);
   record.context = read_context(optional.object("context"), fields);
-  record.stack = objects<Frame>(optional.list("stack"), "stack", fields, read_frame);
+  record.stack = optional.frames("stack");
   record.build_ids = read_build_ids(optional.object("build_ids"), fields);
   record.in_flight_at_failure = optional.number("in_flight_at_failure");
+}
+
+// What is known of the process as a whole.
+void read_process(FailureRecord& record, Fields& fields, Optional& optional) {
+  record.fault = read_fault(optional.object("fault"), fields);
+  record.threads = objects<ThreadStack>(optional.list("threads"), "threads", fields, read_thread);
+  record.output_tail = optional.text("output_tail");
 }
 
 }  // namespace
@@ -177,6 +232,7 @@ base::Result<FailureRecord> decode_record(std::string_view text) {
   FailureRecord record;
   read_identity(record, fields, optional);
   read_error(record, fields, optional);
+  read_process(record, fields, optional);
   if (const auto read = fields.result(); !read) return read.error();
   return within_limits(std::move(record));
 }

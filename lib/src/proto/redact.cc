@@ -192,6 +192,8 @@ std::string Redactor::label(std::string_view label) const {
 void Redactor::apply(FailureRecord& record) const {
   if (record.request) record.request->label = label(record.request->label);
   for (auto& [key, value] : record.context) value = hides_key(key) ? std::string(redacted) : text(value);
+  for (auto& thread : record.threads) thread.request = label(thread.request);
+  record.output_tail = text(record.output_tail);
 }
 
 void Redactor::apply(Outcome& outcome) const {

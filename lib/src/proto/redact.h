@@ -13,9 +13,9 @@ inline constexpr std::string_view redacted = "[redacted]";
 
 // Hides what nobody should read in a record. A name hides the value of a context key that is or ends in it
 // ("token": also "X-Auth-Token", "refreshToken"; without regard to case, '-' and '_'), and what follows it
-// inside labels and context values ("token=...", "Cookie: ..."). The name "query" is another matter: the
-// query of a request's label. Messages and types are what the application's author chose to say, and stay.
-// Pure; every operation is idempotent.
+// inside labels, context values and lines of output ("token=...", "Cookie: ..."). The name "query" is another
+// matter: the query of a request's label. Messages and types are what the application's author chose to say,
+// and stay. Pure; every operation is idempotent.
 class Redactor {
  public:
   // What is hidden where nobody says otherwise, "query" among it.
@@ -28,7 +28,7 @@ class Redactor {
   Redactor showing_query() const;
 
   bool hides_key(std::string_view key) const;
-  std::string text(std::string_view text) const;    // of a context value
+  std::string text(std::string_view text) const;    // of a context value, or of output
   std::string label(std::string_view label) const;  // of a request
   void apply(FailureRecord& record) const;
   void apply(Outcome& outcome) const;
