@@ -45,6 +45,13 @@ void add_status(CLI::App& app, Invocation& call) {
   sub->callback([&] { call.command = Command::status; });
 }
 
+void add_why(CLI::App& app, Invocation& call) {
+  auto* sub = app.add_subcommand(
+      "why", "What happened to a service or a slot, because of what, and what it waits for");
+  sub->add_option("SERVICE[/SLOT]", call.target)->required();
+  sub->callback([&] { call.command = Command::why; });
+}
+
 void add_failures(CLI::App& app, Invocation& call) {
   auto* sub = app.add_subcommand("failures", "List the recorded failures, newest first");
   sub->add_option("--service", call.filter.service, "Only of this service");
@@ -147,6 +154,7 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
   app.fallthrough();
   add_globals(app, call);
   add_status(app, call);
+  add_why(app, call);
   add_failures(app, call);
   add_operations(app, call);
   add_events(app, call);

@@ -23,6 +23,7 @@ enum Exit : int {
 
 enum class Command {
   status,
+  why,
   failures_list,
   failures_show,
   failures_top,

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -141,6 +142,25 @@ Result<Status> Client::status() {
   if (r >= 0) r = read_managed_objects(objects->get(), status.services);
   if (r < 0) return transport_error(-r);
   return status;
+}
+
+Result<Why> Client::why(const std::string& target) {
+  auto question = new_call(manager_path, manager_interface, "Why");
+  if (!question) return question.error();
+  int r = sd_bus_message_append(question->get(), "s", target.c_str());
+  if (r < 0) return transport_error(-r);
+  auto reply = call(question->get());
+  if (!reply) return reply.error();
+  auto now = status();
+  if (!now) return now.error();
+  Why why;
+  if ((r = read_why(reply->get(), why)) < 0) return transport_error(-r);
+  const auto slash = target.rfind('/');
+  const auto found = std::ranges::find(now->services, target.substr(0, slash), &Service::name);
+  if (found == now->services.end()) return Error{ENOENT, "no service " + target};
+  why.service = std::move(*found);
+  if (slash != std::string::npos) why.slot = std::stoi(target.substr(slash + 1));  // reforkd knew it
+  return why;
 }
 
 Result<std::vector<std::string>> Client::failures(const FailureFilter& filter) {

@@ -39,6 +39,8 @@ class Client {
   static base::Result<Client> connect(const std::string& path);
 
   base::Result<Status> status();
+  // TARGET is "SERVICE" or "SERVICE/SLOT".
+  base::Result<Why> why(const std::string& target);
   base::Result<std::vector<std::string>> failures(const FailureFilter& filter);      // JSON objects
   base::Result<std::vector<std::string>> top_failures(const FailureFilter& filter);  // JSON objects
   base::Result<std::string> failure(const std::string& id);

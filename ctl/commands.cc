@@ -60,6 +60,13 @@ int show_status(Client& client, const Invocation& call, const Console& console) 
   return code;
 }
 
+int show_why(Client& client, const Invocation& call, const Console& console) {
+  const auto why = client.why(call.target);
+  if (!why) return refuse(console, why.error());
+  console.out(call.json ? why_json(*why) : render_why(*why, console.view));
+  return Exit::ok;
+}
+
 // Nothing for a service can mean that there is none of that name; records of one that was removed from the
 // configuration are still shown.
 std::optional<int> check_service(Client& client, const std::string& name, const Console& console) {
@@ -178,6 +185,8 @@ int perform(Client& client, const Invocation& call, const Console& console) {
   switch (call.command) {
     case Command::status:
       return show_status(client, call, console);
+    case Command::why:
+      return show_why(client, call, console);
     case Command::failures_list:
       return list_of<Failure>(client, call, console, &Client::failures, parse_failure, render_failures);
     case Command::failures_top:

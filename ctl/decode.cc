@@ -167,6 +167,36 @@ int read_event(sd_bus_message* message, Event& event) {
   return 0;
 }
 
+int read_why(sd_bus_message* m, Why& why) {
+  Condition condition;
+  const char *kind = nullptr, *text = nullptr;
+  int r = sd_bus_message_enter_container(m, 'a', "(itsst)");
+  while (r >= 0 && (r = sd_bus_message_read(m, "(itsst)", &condition.slot, &condition.worker, &kind, &text,
+                                            &condition.until_ms)) > 0) {
+    condition.kind = kind;
+    condition.text = text;
+    why.conditions.push_back(condition);
+  }
+  if (r < 0 || (r = sd_bus_message_exit_container(m)) < 0) return r;
+
+  HistoryEntry entry;
+  const char *what = nullptr, *detail = nullptr, *failure = nullptr, *by = nullptr, *waited_for = nullptr;
+  r = sd_bus_message_enter_container(m, 'a', "(titisssststsxxxt)");
+  while (r >= 0 && (r = sd_bus_message_read(
+                        m, "(titisssststsxxxt)", &entry.time_ms, &entry.slot, &entry.worker, &entry.pid,
+                        &what, &text, &detail, &failure, &entry.instead_of, &by, &entry.waited_ms,
+                        &waited_for, &entry.duration_ms, &entry.completed, &entry.cut, &entry.count)) > 0) {
+    entry.what = what;
+    entry.text = text;
+    entry.detail = detail;
+    entry.failure = failure;
+    entry.by = by;
+    entry.waited_for = waited_for;
+    why.history.push_back(entry);
+  }
+  return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
 int read_strings(sd_bus_message* message, std::vector<std::string>& strings) {
   int r = sd_bus_message_enter_container(message, 'a', "s");
   if (r < 0) return r;

@@ -12,6 +12,7 @@ namespace refork::ctl {
 
 int read_daemon(sd_bus_message* message, Daemon& daemon);                           // a{sv} of the Manager
 int read_managed_objects(sd_bus_message* message, std::vector<Service>& services);  // a{oa{sa{sv}}}
+int read_why(sd_bus_message* message, Why& why);
 int read_event(sd_bus_message* message, Event& event);
 int read_strings(sd_bus_message* message, std::vector<std::string>& strings);  // as
 

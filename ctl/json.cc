@@ -55,6 +55,39 @@ Json to_json(const Daemon& daemon) {
             {"dropped", daemon.store.dropped}}}};
 }
 
+// What is -1 where it does not apply.
+template <class T>
+Json or_none(T value) {
+  return value < 0 ? Json() : Json(value);
+}
+
+Json to_json(const Condition& condition) {
+  return {{"slot", or_none(condition.slot)},
+          {"worker", or_null(condition.worker)},
+          {"kind", condition.kind},
+          {"text", condition.text},
+          {"until_ms", or_null(condition.until_ms)}};
+}
+
+Json to_json(const HistoryEntry& entry) {
+  return {{"time_ms", entry.time_ms},
+          {"slot", or_none(entry.slot)},
+          {"worker", or_null(entry.worker)},
+          {"pid", or_null(entry.pid)},
+          {"what", entry.what},
+          {"text", or_null(entry.text)},
+          {"detail", or_null(entry.detail)},
+          {"failure", or_null(entry.failure)},
+          {"instead_of", or_null(entry.instead_of)},
+          {"by", or_null(entry.by)},
+          {"waited_ms", entry.waited_for.empty() ? Json() : Json(entry.waited_ms)},
+          {"waited_for", or_null(entry.waited_for)},
+          {"duration_ms", or_none(entry.duration_ms)},
+          {"completed", or_none(entry.completed)},
+          {"cut", or_none(entry.cut)},
+          {"count", entry.count}};
+}
+
 std::string print(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
@@ -153,6 +186,23 @@ std::string status_json(const Status& status) {
   Json services = Json::array();
   for (const auto& service : status.services) services.push_back(to_json(service));
   return print({{"daemon", to_json(status.daemon)}, {"services", std::move(services)}}, 2) + "\n";
+}
+
+std::string why_json(const Why& why) {
+  Json conditions = Json::array(), history = Json::array(), workers = Json::array();
+  for (const auto& worker : why.service.workers)
+    if (why.slot < 0 || static_cast<std::int64_t>(worker.slot) == why.slot)
+      workers.push_back(to_json(worker));
+  for (const auto& condition : why.conditions) conditions.push_back(to_json(condition));
+  for (const auto& entry : why.history) history.push_back(to_json(entry));
+  return print({{"service", why.service.name},
+                {"slot", or_none(why.slot)},
+                {"state", why.service.state},
+                {"workers", std::move(workers)},
+                {"conditions", std::move(conditions)},
+                {"history", std::move(history)}},
+               2) +
+         "\n";
 }
 
 std::string event_json(const Event& event) {

@@ -60,6 +60,36 @@ struct Event {
   std::string text;
 };
 
+// What lasts, and keeps something from being as it is wanted.
+struct Condition {
+  std::int32_t slot = -1;  // -1: the service
+  std::uint64_t worker = 0;
+  std::string kind, text;
+  std::uint64_t until_ms = 0;  // Unix time; 0: nobody knows
+};
+
+// One link of the causal line.
+struct HistoryEntry {
+  std::uint64_t time_ms = 0;
+  std::int32_t slot = -1;
+  std::uint64_t worker = 0;
+  std::int32_t pid = 0;
+  std::string what, text, detail, failure;
+  std::uint64_t instead_of = 0;
+  std::string by;
+  std::uint64_t waited_ms = 0;
+  std::string waited_for;
+  std::int64_t duration_ms = -1, completed = -1, cut = -1;  // -1: does not apply
+  std::uint64_t count = 1;
+};
+
+struct Why {
+  Service service;         // as it is now ...
+  std::int32_t slot = -1;  // ... or this one of its slots
+  std::vector<Condition> conditions;
+  std::vector<HistoryEntry> history;  // by time
+};
+
 struct Cause {
   std::string type, message;
 };

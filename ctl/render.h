@@ -14,6 +14,7 @@ std::string render_failures(const std::vector<Failure>& failures, const View& vi
 std::string render_failure(const Failure& failure, const View& view);
 std::string render_top(const std::vector<FailureGroup>& groups, const View& view);
 std::string render_place(const Frame& frame);  // "function at file:line", without a newline
+std::string render_why(const Why& why, const View& view);
 std::string render_event(const Event& event, const View& view);
 std::string render_message(std::uint64_t worker, std::string_view json, const View& view);
 

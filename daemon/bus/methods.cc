@@ -8,6 +8,7 @@
 
 #include "bus/connection.h"
 #include "bus/reply.h"
+#include "bus/why.h"
 
 namespace refork::bus {
 
@@ -66,6 +67,18 @@ int read_target(sd_bus_message* message, std::string& target) {
   return 0;
 }
 
+// "stop", of the method Stop.
+std::string verb_of(sd_bus_message* message) {
+  std::string verb = sd_bus_message_get_member(message);
+  verb[0] = static_cast<char>(verb[0] - 'A' + 'a');
+  return verb;
+}
+
+void tell_who(Connection& connection, const std::string& verb, const std::string& target) {
+  const auto uid = connection.peer().uid;
+  connection.host().operations().asked(verb, target, uid == 0 ? "root" : "uid " + std::to_string(uid));
+}
+
 template <Target where, auto operation>
 int operate(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
   return with_right(Action::operate, userdata, error, [&](Connection& connection) {
@@ -73,6 +86,7 @@ int operate(sd_bus_message* message, void* userdata, sd_bus_error* error) noexce
     int wait = 0;
     if (const int r = read_target<where>(message, target); r < 0) return r;
     if (const int r = sd_bus_message_read(message, "b", &wait); r < 0) return r;
+    tell_who(connection, verb_of(message), target);
     return answer_later<void>(connection, message, wait != 0, [&](Operations::Done done) {
       (connection.host().operations().*operation)(target, std::move(done));
     });
@@ -87,6 +101,7 @@ int scale(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept
     int wait = 0;
     if (const int r = read_target<where>(message, target); r < 0) return r;
     if (const int r = sd_bus_message_read(message, "ub", &workers, &wait); r < 0) return r;
+    tell_who(connection, verb_of(message) + " " + std::to_string(workers), target);
     return answer_later<void>(connection, message, wait != 0, [&](Operations::Done done) {
       connection.host().operations().scale(target, workers, std::move(done));
     });
@@ -153,6 +168,17 @@ int list_failures(sd_bus_message* message, void* userdata, sd_bus_error* error) 
   });
 }
 
+template <Target where>
+int why(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
+  return with_right(Action::read_status, userdata, error, [&](Connection& connection) {
+    std::string target;
+    if (const int r = read_target<where>(message, target); r < 0) return r;
+    const auto why = connection.host().operations().why(target);
+    if (!why) return fail(error, why.error().code, why.error().what);
+    return answer_why(message, *why, connection.may(Action::read_failures));
+  });
+}
+
 int get_failure(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
   return with_right(Action::read_failures, userdata, error, [&](Connection& connection) {
     const char* id = nullptr;
@@ -202,6 +228,9 @@ const sd_bus_vtable manager_rows[] = {
                             (operate<Target::argument, &Operations::kill>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Send", SD_BUS_ARGS("s", target, "s", json), SD_BUS_NO_RESULT,
                             (send<Target::argument>), anybody),
+    SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_ARGS("s", target),
+                            SD_BUS_RESULT("a(itsst)", conditions, "a(titisssststsxxxt)", history),
+                            (why<Target::argument>), anybody),
     SD_BUS_METHOD_WITH_ARGS("ListFailures", SD_BUS_ARGS("a{sv}", filter), SD_BUS_RESULT("as", records),
                             list_failures<&Operations::failures>, anybody),
     SD_BUS_METHOD_WITH_ARGS("TopFailures", SD_BUS_ARGS("a{sv}", filter), SD_BUS_RESULT("as", groups),

@@ -144,6 +144,9 @@ class Service {
   std::uint64_t replacements() const { return replacements_; }
   bool wanted() const { return wanted_; }
   bool dumps_allowed() const { return dumps_allowed_; }
+  // In a storm: when the budget has its next token.
+  std::optional<Time> next_token() const { return stormy_ ? next_token_ : std::nullopt; }
+  const std::string& reload_error() const { return last_reload_error_; }
 
  private:
   enum class JobKind {

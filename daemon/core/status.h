@@ -70,8 +70,8 @@ struct DaemonStatus {
 struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps
   std::uint64_t time_ms = 0;   // Unix time
-  std::string type;  // worker-started, worker-ready, worker-draining, worker-killed, worker-ended, failure,
-                     // service-state, listener-reopened, store-state, protocol
+  std::string type;  // operator, worker-started, worker-ready, worker-draining, worker-killed, worker-ended,
+                     // failure, service-state, listener-reopened, store-state, protocol
   std::string service;
   std::optional<std::uint32_t> slot;
   std::uint64_t worker = 0;  // 0: none

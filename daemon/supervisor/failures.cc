@@ -169,8 +169,8 @@ void Failures::report(const Subject& subject, Kind kind, const std::string& mess
   add(record, [] {});
 }
 
-void Failures::end(const Subject& subject, const core::Ended& ended,
-                   const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
+Finished Failures::end(const Subject& subject, const core::Ended& ended,
+                       const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
   core::EndRow row;
   proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
   redactor(subject.service, recorder->reader().shows_query()).apply(outcome);
@@ -192,12 +192,15 @@ void Failures::end(const Subject& subject, const core::Ended& ended,
   row.cut = outcome.cut.size();
   row.drain = proto::encode_drain(outcome);
   row.exit = proto::encode_exit(outcome);
+  Finished finished{{}, row.cut};
+  if (!ended.outcome.empty()) finished.completed = row.completed;
   recorder->worker_gone();
   ends_.insert_or_assign(subject.worker, End{std::move(row), [recorder] { recorder->end_stored(); }});
   add_end_of(subject.worker);
   for (const auto& dropped : recorder->reader().dropped())
     log::warning(subject.service + " worker " + std::to_string(subject.worker) + ": " +
                  std::to_string(dropped.count) + " failures found no place in its flight recorder");
+  return finished;
 }
 
 }  // namespace refork::supervisor

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,12 @@ struct Collected {
   bool terminated = false;  // one of them is the end of its process
 };
 
+// What became of the last requests of a worker.
+struct Finished {
+  std::optional<std::uint64_t> completed;  // in its drain, if there was one
+  std::uint64_t cut = 0;
+};
+
 // Brings failures and ends to the store, and tells the doors of each new one. A record with a stack waits for
 // the names of its frames, as long as `symbols` takes. What is in a flight recorder is freed there only once
 // it is stored; what is to be hidden is hidden before anybody is told.
@@ -55,8 +62,8 @@ class Failures {
   void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
   // The worker's one end row, stored after all its failures. Afterwards the recorder is let go, and removed
   // once all it held is stored.
-  void end(const Subject& subject, const core::Ended& ended, const std::shared_ptr<RecorderFile>& recorder,
-           std::uint64_t served_before_drain);
+  Finished end(const Subject& subject, const core::Ended& ended,
+               const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain);
 
   // What still waits for names is stored without them; they come too late then.
   void store_waiting();

@@ -400,8 +400,11 @@ void ServiceRunner::ended(const core::Ended& what) {
   auto node = processes_.extract(what.worker);
   if (node.empty()) return;
   WorkerProcess& process = *node.mapped();
-  if (process.recorder)
-    shared_.failures.end(process.subject, what, process.recorder, process.served_before_drain.value_or(0));
+  if (process.recorder) {
+    const auto finished = shared_.failures.end(process.subject, what, process.recorder,
+                                               process.served_before_drain.value_or(0));
+    shared_.finished(process.subject, finished);
+  }
   shared_.loop.park(std::move(process.exit_source));
   ended_.push_back(std::move(node.mapped()));
   shared_.loop.later([this] { ended_.clear(); });

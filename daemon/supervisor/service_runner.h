@@ -30,6 +30,7 @@ struct Shared {
   std::function<void()> changed;
   std::string recorder_directory;  // empty: recorders in memory only
   std::string notify_socket;       // for `ready: notify`
+  std::function<void(const Subject&, const Finished&)> finished = {};
 };
 
 // One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is

@@ -29,6 +29,20 @@ constexpr int address_retry_ms = 20;
 // Every local process may send notifications.
 constexpr int notifications_a_turn = 64;
 
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+Result<std::uint32_t> slot_of(const core::Service& service, std::string_view text) {
+  const auto slot = number(text);
+  if (slot && *slot < service.slots().size()) return static_cast<std::uint32_t>(*slot);
+  return Error{ENOENT, "no slot \"" + std::string(text) + "\" in " + service.config().name +
+                           "; it has 0 to " + std::to_string(service.slots().size() - 1)};
+}
+
 log::Level level_of(const core::Event& event) {
   if (event.type == "protocol" || event.type == "listener-reopened" || event.type == "worker-killed")
     return log::Level::warning;
@@ -53,6 +67,7 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
                   event.text = row.kind + " " + row.id;
                   event.detail = summary;
                   announce(std::move(event));
+                  if (auto* history = history_of(row.service)) history->failed(row, summary);
                   if (publisher_) publisher_->failure_recorded(row);
                 }),
       shared_{loop,
@@ -72,6 +87,11 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       random_(std::random_device{}()) {
   for (const auto& service : setup_.config.services)
     if (service.redact) failures_.redact(service.name, *service.redact);
+  for (const auto& service : setup_.config.services) histories_.try_emplace(service.name);
+  shared_.finished = [this](const Subject& subject, const Finished& finished) {
+    if (auto* history = history_of(subject.service))
+      history->finished(subject.worker, finished.completed, finished.cut);
+  };
   last_worker_ = store_.last_worker_id();
   store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });
   store_.on_status_change() = [this] {
@@ -102,6 +122,7 @@ void Supervisor::announce(core::Event event) {
   event.sequence = ++last_event_;
   event.time_ms = unix_ms();
   log::event(level_of(event), event);
+  if (auto* history = history_of(event.service)) history->add(event);
   if (publisher_) publisher_->event(event);
 }
 
@@ -213,21 +234,12 @@ Result<ServiceRunner*> Supervisor::service(std::string_view name) {
 }
 
 Result<Supervisor::Target> Supervisor::worker(std::string_view target) {
-  const auto number = [](std::string_view text) -> std::optional<std::uint64_t> {
-    std::uint64_t value = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
-    return value;
-  };
   if (const auto slash = target.rfind('/'); slash != std::string_view::npos) {
     const auto runner = service(target.substr(0, slash));
     if (!runner) return runner.error();
-    const auto slot = number(target.substr(slash + 1));
-    if (!slot || *slot >= (*runner)->service().slots().size())
-      return Error{ENOENT, "no slot \"" + std::string(target.substr(slash + 1)) + "\" in " +
-                               (*runner)->service().config().name + "; it has 0 to " +
-                               std::to_string((*runner)->service().slots().size() - 1)};
-    const auto id = (*runner)->in_slot(static_cast<std::uint32_t>(*slot));
+    const auto slot = slot_of((*runner)->service(), target.substr(slash + 1));
+    if (!slot) return slot.error();
+    const auto id = (*runner)->in_slot(*slot);
     if (id == 0) return Error{ENOENT, "no worker in " + std::string(target) + " at the moment"};
     return Target{*runner, id};
   }
@@ -317,6 +329,46 @@ void Supervisor::failure(std::string_view id, Reply<std::string> reply) {
 
 void Supervisor::clear_failures(std::string_view service, Reply<std::uint64_t> reply) {
   store_.clear(std::string(service), std::move(reply));
+}
+
+core::History* Supervisor::history_of(std::string_view service) {
+  const auto found = histories_.find(service);
+  return found == histories_.end() ? nullptr : &found->second;
+}
+
+Result<core::Why> Supervisor::why(std::string_view target) {
+  const auto slash = target.rfind('/');
+  const auto runner = service(target.substr(0, slash));
+  if (!runner) return runner.error();
+  const core::Service& service = (*runner)->service();
+  core::Why why;
+  why.service = service.config().name;
+  if (slash != std::string_view::npos) {
+    const auto slot = slot_of(service, target.substr(slash + 1));
+    if (!slot) return slot.error();
+    why.slot = *slot;
+  }
+  why.conditions = core::conditions(service, why.slot, core::Clock::now(), unix_ms());
+  if (const auto* history = history_of(why.service)) why.history = history->entries(why.slot);
+  return why;
+}
+
+// An order that makes no sense is told to whom gave it, and to nobody else.
+void Supervisor::asked(std::string_view verb, std::string_view target, std::string_view by) {
+  core::Event event;
+  event.type = "operator";
+  event.text = std::string(verb) + ", asked for by " + std::string(by);
+  if (const auto runner = service(target)) {
+    event.service = target;
+  } else if (const auto found = worker(target)) {
+    const auto status = found->runner->service().workers().find(found->worker);
+    event.service = found->runner->service().config().name;
+    event.worker = found->worker;
+    event.slot = status->second.slot;
+  } else {
+    return;
+  }
+  announce(std::move(event));
 }
 
 core::DaemonStatus Supervisor::status() {

@@ -41,6 +41,8 @@ class Supervisor : public core::Operations {
   void close();                                // removes what was created
 
   core::DaemonStatus status() override;
+  base::Result<core::Why> why(std::string_view target) override;
+  void asked(std::string_view verb, std::string_view target, std::string_view by) override;
   void start(std::string_view service, Done done) override;
   void stop(std::string_view service, Done done) override;
   void restart(std::string_view service, Done done) override;
@@ -65,6 +67,7 @@ class Supervisor : public core::Operations {
   base::Result<void> open_services();
   base::Result<void> open_listeners(ServiceRunner& runner);
   void announce(core::Event event);
+  core::History* history_of(std::string_view service);  // null: none of ours
   core::WorkerId next_worker();
   std::string user_of(const std::string& service) const;
 
@@ -80,6 +83,7 @@ class Supervisor : public core::Operations {
   Shared shared_;
   Orphans orphans_;
   std::vector<std::unique_ptr<ServiceRunner>> services_;
+  std::map<std::string, core::History, std::less<>> histories_;
   core::WorkerId last_worker_ = 0, reserved_worker_ = 0;
   std::uint64_t last_event_ = 0;
   std::mt19937_64 random_;

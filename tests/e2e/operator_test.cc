@@ -154,9 +154,9 @@ TEST_F(Operator, HearsTheEventsOfAWorkersLifeInOrder) {
     }
     return types;
   };
-  EXPECT_TRUE(wait_until([&] { return types_of(worker).size() == 4; }));
-  EXPECT_THAT(types_of(worker),
-              testing::ElementsAre("worker-started", "worker-ready", "worker-draining", "worker-ended"));
+  EXPECT_TRUE(wait_until([&] { return types_of(worker).size() == 5; }));
+  EXPECT_THAT(types_of(worker), testing::ElementsAre("worker-started", "worker-ready", "operator",
+                                                     "worker-draining", "worker-ended"));
 }
 
 TEST_F(Operator, AWorkersIdIsNeverReused) {

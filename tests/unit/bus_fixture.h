@@ -34,9 +34,19 @@ class FakeOperations : public core::Operations {
   base::Result<void> outcome;
   std::vector<std::string> records, groups;
   core::FailureFilter filter;
+  std::optional<core::Why> reasons;
+  std::vector<std::string> orders;
   int status_reads = 0;
 
   core::DaemonStatus status() override { return ++status_reads, now; }
+  base::Result<core::Why> why(std::string_view target) override {
+    calls.push_back("why " + std::string(target));
+    if (!reasons) return base::Error{ENOENT, "no service " + std::string(target)};
+    return *reasons;
+  }
+  void asked(std::string_view verb, std::string_view target, std::string_view by) override {
+    orders.push_back(std::string(verb) + " " + std::string(target) + " " + std::string(by));
+  }
   void start(std::string_view service, Done done) override { called("start", service, std::move(done)); }
   void stop(std::string_view service, Done done) override { called("stop", service, std::move(done)); }
   void restart(std::string_view service, Done done) override { called("restart", service, std::move(done)); }

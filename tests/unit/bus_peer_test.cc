@@ -219,6 +219,21 @@ TEST_F(AccessTest, AStrangerHearsEventsButNoMessages) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+TEST_F(AccessTest, AStrangerLearnsWhyButNotWhatErrorsSay) {
+  core::HistoryEntry entry;
+  entry.what = "failure";
+  entry.detail = "std::runtime_error: a secret";
+  operations_.reasons = core::Why{"api", {}, {}, {entry}};
+  const auto detail_as = [&](const std::vector<gid_t>& groups) {
+    return as(stranger, stranger, groups, [](ctl::Client& client) {
+      const auto why = client.why("api");
+      return why && why->history.size() == 1 ? static_cast<int>(why->history[0].detail.size()) : 97;
+    });
+  };
+  EXPECT_EQ(detail_as({}), 0);
+  EXPECT_EQ(detail_as({operators}), static_cast<int>(entry.detail.size()));
+}
+
 TEST_F(AccessTest, SomePlacesAreReservedForTheOwner) {
   Options options;
   options.limits.connections = 3;

@@ -53,6 +53,61 @@ TEST_F(BusTest, EveryOperationReachesTheSupervisor) {
                           "kill web/0", "scale 7 web", "send {\"a\":1} web"));
 }
 
+TEST_F(BusTest, WhoOrdersIsToldBeforeTheOrder) {
+  const std::string me = ::geteuid() == 0 ? "root" : "uid " + std::to_string(::geteuid());
+  EXPECT_TRUE(operate({"Drain", "web/0", 0, "", true}));
+  EXPECT_TRUE(operate({"Scale", "web", 7, "", true}));
+  EXPECT_THAT(operations_.orders, ElementsAre("drain web/0 " + me, "scale 7 web " + me));
+}
+
+TEST_F(BusTest, TheReasonsArriveWhole) {
+  core::Why reasons;
+  reasons.service = "web-front.1";
+  reasons.conditions = {{{}, 0, "storm", "no token", 1'000'500}, {1, 17, "waiting", "the floor", 0}};
+  core::HistoryEntry entry;
+  entry.time_ms = 1'000'000;
+  entry.slot = 1;
+  entry.worker = 17;
+  entry.pid = 4720;
+  entry.what = "worker-started";
+  entry.text = "started";
+  entry.detail = "for those who may";
+  entry.failure = "01f3";
+  entry.instead_of = 12;
+  entry.by = "root";
+  entry.waited_ms = 7;
+  entry.waited_for = "its backoff";
+  entry.duration_ms = 31;
+  entry.completed = 3;
+  entry.cut = 0;
+  entry.count = 2;
+  core::HistoryEntry least;
+  least.what = "operator";
+  reasons.history = {entry, least};
+  operations_.reasons = reasons;
+  const auto why = ask([](ctl::Client& client) { return client.why("web-front.1/1"); });
+  ASSERT_TRUE(why) << why.error().what;
+  EXPECT_EQ(why->service.state, "running");
+  EXPECT_EQ(why->slot, 1);
+  ASSERT_EQ(why->conditions.size(), 2u);
+  EXPECT_EQ(why->conditions[0].slot, -1);
+  EXPECT_EQ(why->conditions[0].until_ms, 1'000'500u);
+  EXPECT_EQ(why->conditions[1].worker, 17u);
+  ASSERT_EQ(why->history.size(), 2u);
+  const auto& first = why->history[0];
+  EXPECT_EQ(first.detail, "for those who may");
+  EXPECT_EQ(first.instead_of, 12u);
+  EXPECT_EQ(first.waited_for, "its backoff");
+  EXPECT_EQ(first.duration_ms, 31);
+  EXPECT_EQ(first.completed, 3);
+  EXPECT_EQ(first.cut, 0);
+  EXPECT_EQ(first.count, 2u);
+  EXPECT_EQ(why->history[1].slot, -1);
+  EXPECT_EQ(why->history[1].duration_ms, -1);
+  operations_.reasons.reset();
+  EXPECT_EQ(ask([](ctl::Client& client) { return client.why("nosuch"); }).error().code, ENOENT);
+}
+
 TEST_F(BusTest, AnErrorArrivesWithItsCodeAndItsSentence) {
   for (const int code : {ENOENT, EINVAL, EBUSY, ECANCELED, ETIMEDOUT, EIO}) {
     operations_.outcome = base::Error{code, "a sentence for the operator"};

@@ -1,0 +1,169 @@
+// Events become a causal line: whose place a worker took, which failure that came of, what waited for what
+// and how long. All of it is found in the events themselves; nobody has to say it a second time.
+#include "core/history.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/utf8.h"
+
+namespace refork::core {
+
+namespace {
+
+// How others say it.
+constexpr std::string_view drains_because = "drains: ", asked_by = " by ";
+
+std::string clean(std::string_view text) {
+  return base::utf8_clean(text, base::Controls::drop, longest_entry);
+}
+
+HistoryEntry entry_of(const Event& event) {
+  HistoryEntry entry;
+  entry.time_ms = event.time_ms;
+  entry.slot = event.slot;
+  entry.worker = event.worker;
+  entry.pid = event.pid;
+  entry.what = event.type;
+  entry.text = clean(event.text);
+  entry.detail = clean(event.detail);
+  return entry;
+}
+
+bool is(const HistoryEntry& entry, std::string_view what, WorkerId worker) {
+  return entry.what == what && entry.worker == worker;
+}
+
+// The newest entry that satisfies it.
+template <class Entries, class Predicate>
+auto* newest(Entries& entries, Predicate&& predicate) {
+  const auto found = std::find_if(entries.rbegin(), entries.rend(), predicate);
+  return found == entries.rend() ? nullptr : &*found;
+}
+
+void note_wait(HistoryEntry& entry, const HistoryEntry* since, std::string_view what_for) {
+  if (!since || since->time_ms > entry.time_ms) return;
+  entry.waited_ms = entry.time_ms - since->time_ms;
+  entry.waited_for = what_for;
+}
+
+// A failure that its worker's end, its drain or its replacement came of.
+const HistoryEntry* cause_of(const HistoryEntry& entry, const std::vector<HistoryEntry>& all) {
+  const WorkerId culprit = entry.what == "worker-started" ? entry.instead_of : entry.worker;
+  if (culprit == 0) return nullptr;
+  return newest(all, [&](const HistoryEntry& other) {
+    return is(other, "failure", culprit) && other.time_ms <= entry.time_ms;
+  });
+}
+
+// A worker that was told to go for another reason than an error.
+bool asked_for(const HistoryEntry& entry) {
+  return entry.what == "worker-draining" && entry.text.starts_with(drains_because) &&
+         !entry.text.ends_with("error");
+}
+
+void link(std::vector<HistoryEntry>& all) {
+  for (auto& entry : all) {
+    if (!entry.failure.empty()) continue;
+    if (entry.what != "worker-started" && entry.what != "worker-draining" && entry.what != "worker-ended")
+      continue;
+    const auto* cause = cause_of(entry, all);
+    if (!cause || asked_for(entry)) continue;
+    entry.failure = cause->failure;
+  }
+}
+
+}  // namespace
+
+void History::add(const Event& event) {
+  if (event.type == "failure") return;  // failed() has it
+  if (event.type == "worker-ready") return became_ready(event);
+  HistoryEntry entry = entry_of(event);
+  if (event.type == "operator")
+    if (const auto by = entry.text.rfind(asked_by); by != std::string::npos)
+      entry.by = entry.text.substr(by + asked_by.size());
+  if (event.slot && event.type == "worker-started") trace_start(entry);
+  if (event.slot && event.type == "worker-draining") trace_drain(entry);
+  keep(std::move(entry));
+}
+
+void History::trace_start(HistoryEntry& entry) {
+  entry.instead_of = std::exchange(newest_[*entry.slot], entry.worker);
+  const auto& slot = slots_[*entry.slot];
+  if (!slot.empty() && slot.back().what == "worker-backoff") note_wait(entry, &slot.back(), "its backoff");
+}
+
+void History::trace_drain(HistoryEntry& entry) {
+  const auto& slot = slots_[*entry.slot];
+  const auto tainted = std::ranges::find_if(
+      slot, [&](const auto& other) { return is(other, "worker-tainted", entry.worker); });
+  if (tainted != slot.end()) note_wait(entry, &*tainted, tainted->text);
+  if (!asked_for(entry)) return;
+  const auto order = [](const auto& other) { return other.what == "operator"; };
+  const auto *of_slot = newest(slot, order), *of_service = newest(service_, order);
+  if (of_slot && (!of_service || of_slot->time_ms > of_service->time_ms)) of_service = of_slot;
+  if (of_service) entry.by = of_service->by;
+}
+
+void History::became_ready(const Event& event) {
+  if (!event.slot) return;
+  auto* const started =
+      newest(of(event.slot), [&](const auto& entry) { return is(entry, "worker-started", event.worker); });
+  if (started && event.time_ms >= started->time_ms) started->duration_ms = event.time_ms - started->time_ms;
+}
+
+void History::failed(const FailureRow& row, std::string_view summary) {
+  HistoryEntry entry;
+  entry.slot = row.slot;
+  entry.worker = row.worker;
+  entry.what = "failure";
+  entry.text = row.kind;
+  entry.detail = clean(summary);
+  entry.failure = row.id;
+  entry.count = row.count;
+  entry.time_ms = row.time_ms;
+  auto& slot = slots_[row.slot];
+  // No worker fails before it was started, whatever its record says.
+  if (const auto* started =
+          newest(slot, [&](const auto& other) { return is(other, "worker-started", row.worker); })) {
+    entry.time_ms = std::max(entry.time_ms, started->time_ms);
+    entry.pid = started->pid;
+  }
+  auto* const last =
+      newest(slot, [&](const auto& other) { return other.worker == row.worker && other.what == "failure"; });
+  if (last && last->text == entry.text && last->detail == entry.detail) {
+    last->count += row.count;
+    return;
+  }
+  keep(std::move(entry));
+}
+
+void History::finished(WorkerId worker, std::optional<std::uint64_t> completed, std::uint64_t cut) {
+  for (auto& [slot, entries] : slots_)
+    if (auto* const ended =
+            newest(entries, [&](const auto& entry) { return is(entry, "worker-ended", worker); })) {
+      ended->completed = completed;
+      ended->cut = cut;
+      return;
+    }
+}
+
+// By time: a failure is told after what came of it.
+void History::keep(HistoryEntry entry) {
+  auto& entries = of(entry.slot);
+  const std::size_t most = entry.slot ? kept_a_slot : kept_of_a_service;
+  const auto later = std::ranges::upper_bound(entries, entry.time_ms, {}, &HistoryEntry::time_ms);
+  entries.insert(later, std::move(entry));
+  if (entries.size() > most) entries.pop_front();
+}
+
+std::vector<HistoryEntry> History::entries(std::optional<std::uint32_t> slot) const {
+  std::vector<HistoryEntry> all(service_.begin(), service_.end());
+  for (const auto& [number, entries] : slots_)
+    if (!slot || *slot == number) all.insert(all.end(), entries.begin(), entries.end());
+  std::ranges::stable_sort(all, {}, &HistoryEntry::time_ms);
+  link(all);
+  return all;
+}
+
+}  // namespace refork::core
