@@ -53,6 +53,7 @@ Daemon web_of(const std::string& program, std::vector<std::string> options,
 }
 
 std::string odd_worker() { return test_program("odd_worker"); }
+std::string mortal_worker() { return test_program("mortal_worker"); }
 std::string unlinked_server() { return test_program("unlinked_server"); }
 
 std::string free_tcp_address() {

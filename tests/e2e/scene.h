@@ -29,6 +29,7 @@ Daemon web_of(const std::string& program, std::vector<std::string> options = {},
               std::vector<std::string> arguments = {});
 std::string odd_worker();
 std::string unlinked_server();
+std::string mortal_worker();
 std::string free_tcp_address();  // "tcp://127.0.0.1:PORT", free a moment ago
 
 // Until the service runs, with all its workers serving and none on its way out.
