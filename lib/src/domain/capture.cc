@@ -89,17 +89,48 @@ void tell_original(Failure& failure, std::shared_ptr<const Failure> original) no
   failure.original = std::move(original);
 }
 
-// One call of an error handler, which may fail itself.
-class HandlerCall : public Catcher {
+void call_handlers(const Handler& handler, const Failure& failure) {
+  if (handler.earlier) call_handlers(*handler.earlier.operator->(), failure);
+  handler.function(failure);
+}
+
+// Holds the domain's handler for this thread.
+class Handling {
  public:
-  HandlerCall(const Failure& failure, Boundary boundary, std::uint64_t request, const Frame* outward)
-      : Catcher{[](Catcher& self, const InFlight& thrown) noexcept {
-          return static_cast<HandlerCall&>(self).decide(thrown);
-        }},
-        failure_(failure),
-        boundary_(boundary),
-        request_(request),
-        outward_(outward) {}
+  explicit Handling(State& state) : state_(state), lock_(state.handling) {
+    state_.handling_on.store(&this_thread, std::memory_order_relaxed);
+  }
+  ~Handling() { state_.handling_on.store(nullptr, std::memory_order_relaxed); }
+  Handling(const Handling&) = delete;
+  Handling& operator=(const Handling&) = delete;
+
+ private:
+  State& state_;
+  std::lock_guard<std::mutex> lock_;
+};
+
+// One call of an error handler, which may fail itself.
+class HandlerCall {
+ public:
+  HandlerCall(State& state, const Handler& handler, const Failure& failure, Boundary boundary,
+              std::uint64_t request)
+      : state_(state), handler_(handler), failure_(failure), boundary_(boundary), request_(request) {}
+
+  void run() {
+    State* const active = outward_ ? outward_->state : nullptr;
+    refork_domain_call(active, this, thunk<HandlerCall>, this, &kind);
+  }
+
+  // Inside the trampoline.
+  void operator()() {
+    hide_down_to(outward_);
+    const Handling handling(state_);
+    call_handlers(handler_, failure_);
+  }
+
+ private:
+  static const CallKind kind;
+  static HandlerCall& of(const Call& call) noexcept { return *static_cast<HandlerCall*>(call.context); }
 
   Decision decide(const InFlight& thrown) noexcept {
     Decision decision = without_handler(boundary_);
@@ -126,53 +157,25 @@ class HandlerCall : public Catcher {
     domain::record(second, Then::drain, request_);
   }
 
- private:
+  State& state_;
+  const Handler& handler_;
   const Failure& failure_;
   Boundary boundary_;
   std::uint64_t request_;
-  const Frame* outward_;
+  Frame* const outward_ = outside(&state_);  // those above it are hidden from the handler
   Snapshot snapshot_;
 };
 
-// Holds the domain's handler for this thread.
-class Handling {
- public:
-  explicit Handling(State& state) : state_(state), lock_(state.handling) {
-    state_.handling_on.store(&this_thread, std::memory_order_relaxed);
-  }
-  ~Handling() { state_.handling_on.store(nullptr, std::memory_order_relaxed); }
-  Handling(const Handling&) = delete;
-  Handling& operator=(const Handling&) = delete;
-
- private:
-  State& state_;
-  std::lock_guard<std::mutex> lock_;
-};
-
-void call_handlers(const Handler& handler, const Failure& failure) {
-  if (handler.earlier) call_handlers(*handler.earlier.operator->(), failure);
-  handler.function(failure);
-}
-
-void run_handler(State& state, const Handler& handler, const Failure& failure, Boundary boundary,
-                 std::uint64_t request) {
-  Outside outside(&state);
-  HandlerCall call(failure, boundary, request, outside.parent());
-  auto body = [&] { call_handlers(handler, failure); };
-  _Unwind_Exception* thrown = nullptr;
-  {
-    Handling handling(state);
-    thrown = refork_domain_call(thunk<decltype(body)>, &body, &call);
-  }
-  if (thrown) call.captured(thrown);
-}
+const CallKind HandlerCall::kind{
+    [](Call& call, const InFlight& thrown) noexcept { return of(call).decide(thrown); },
+    [](Call& call, _Unwind_Exception* exception) { of(call).captured(exception); }};
 
 // The error is recorded and the primary told of it before the handler answers: what the handler does may take
 // long, or go wrong.
 void deliver(State* state, const HandlerRef& handler, Failure& failure, Boundary boundary,
              std::uint64_t request) {
   domain::record(failure, handler ? handler->then : Then::drain, request);
-  if (handler) run_handler(*state, *handler.operator->(), failure, boundary, request);
+  if (handler) HandlerCall(*state, *handler.operator->(), failure, boundary, request).run();
 }
 
 // Whether the frame lies above the other one (null: below all).
@@ -197,55 +200,47 @@ const Frame* run_with_handler(const Frame* frame) noexcept {
 }
 
 // Marks, as a label, a run whose caller no exception may cross.
-const std::string for_c;
+std::string for_c;
 
-// One call through a domain, of run() or of a bound callback. Its place on the stack is taken and left by
-// call_inside.
-class DomainCall : public Catcher {
+// One call through a domain, of run() or of a bound callback, as the trampoline made it: the label of the
+// callback, null for a run, or &for_c is its context.
+class DomainCall {
  public:
-  // A bound callback's label, null for a run, or &for_c.
-  explicit DomainCall(const std::string* label) noexcept
-      : Catcher{[](Catcher& self, const InFlight& thrown) noexcept {
-          return static_cast<DomainCall&>(self).decide(thrown);
-        }},
-        label_(label) {}
-  ~DomainCall() {}  // NOLINT: see capture_
-  DomainCall(const DomainCall&) = delete;
-  DomainCall& operator=(const DomainCall&) = delete;
+  explicit DomainCall(Call& call) noexcept : call_(call), label_(static_cast<std::string*>(call.context)) {}
 
-  Frame& frame() noexcept { return frame_; }
-
-  Decision decide(const InFlight& thrown) noexcept {
+  Decision decide(const InFlight& thrown) const noexcept {
+    const Frame& frame = call_.frame;
     const FailedHandler* failed = find_failed_handler(thrown.exception);
-    const bool hidden = failed && is_above(&frame_, failed->outward);
-    State* state = frame_.state;
+    const bool hidden = failed && is_above(&frame, failed->outward);
+    State* state = frame.state;
     HandlerRef handler = hidden ? HandlerRef() : usable_handler(state);
-    Boundary boundary = bound() ? Boundary::bound : boundary_above(frame_.previous);
+    Boundary boundary = bound() ? Boundary::bound : boundary_above(frame.previous);
     if (!handler && label_ == &for_c) {
       // What would go outward is captured here already, for whom it would have come to.
-      const Frame* outward = run_with_handler(failed ? failed->outward : frame_.previous);
+      const Frame* outward = run_with_handler(failed ? failed->outward : frame.previous);
       if (outward) handler = usable_handler(state = outward->state);
       boundary = outward ? boundary_above(outward->previous) : Boundary::bound;
     }
     const Decision decision = handler ? Decision::capture : without_handler(boundary);
     if (decision != Decision::capture) return decision;
-    new (&capture_) Capture;
-    capture_.state = state;
-    capture_.boundary = boundary;
-    capture_.handler = std::move(handler);
-    capture_.snapshot.take(thrown, state);
+    auto* const capture = ::new (call_.room) Capture;
+    capture->state = state;
+    capture->boundary = boundary;
+    capture->handler = std::move(handler);
+    capture->snapshot.take(thrown, state);
     return decision;
   }
 
   // Only after a decision to capture: the exception has arrived.
-  __attribute__((noinline, cold)) void captured(_Unwind_Exception* exception) {
-    const Ending ending{capture_};
-    pop(frame_);
-    Caught caught(exception, capture_.snapshot.native());
+  void captured(_Unwind_Exception* exception) const {
+    const Ending ending{*std::launder(reinterpret_cast<Capture*>(call_.room))};  // NOLINT: made by decide()
+    const Capture& capture = ending.capture;
+    pop(call_.frame);
+    Caught caught(exception, capture.snapshot.native());
     Failure failure;
     caught.tell(failure);
-    capture_.snapshot.tell(failure);
-    std::uint64_t request = capture_.snapshot.request();
+    capture.snapshot.tell(failure);
+    std::uint64_t request = capture.snapshot.request();
     if (const FailedHandler* failed = find_failed_handler(exception)) {
       tell_original(failure, failed->original);
       request = failed->request;
@@ -256,7 +251,7 @@ class DomainCall : public Catcher {
     } catch (...) {
       failure.bound.clear();
     }
-    deliver(capture_.state, capture_.handler, failure, capture_.boundary, request);
+    deliver(capture.state, capture.handler, failure, capture.boundary, request);
   }
 
  private:
@@ -264,52 +259,12 @@ class DomainCall : public Catcher {
     Capture& capture;
     ~Ending() { capture.~Capture(); }
   };
+  static_assert(sizeof(Capture) <= sizeof(Call::room) && alignof(Capture) <= 16);
   bool bound() const noexcept { return label_ && label_ != &for_c; }
 
-  Frame frame_;
+  Call& call_;
   const std::string* label_;
-  union {
-    Capture capture_;  // made by decide(), ended by captured(): costs nothing where nothing is thrown
-  };
 };
-
-// Leaves the domain again. What was active before is kept in a register: reading it back from the stack would
-// make each call wait for the one before.
-class Leaving {
- public:
-  Leaving(Frame& frame, Frame* before) noexcept : frame_(frame), before_(before) {}
-  ~Leaving() {
-    if (this_thread.top == &frame_ && !this_thread.unusual)
-      this_thread.top = before_;
-    else
-      leave_unusually();
-  }
-  Leaving(const Leaving&) = delete;
-  Leaving& operator=(const Leaving&) = delete;
-
- private:
-  __attribute__((noinline, cold)) void leave_unusually() noexcept {
-    pop(frame_);
-    if (before_) return;
-    this_thread.unusual = false;
-    if (this_thread.handler_failed) forget_failed_handler();
-  }
-
-  Frame& frame_;
-  Frame* const before_;
-};
-
-__attribute__((always_inline)) inline bool call_inside(State* state, const std::string* label, Thunk call,
-                                                       void* argument) {
-  DomainCall domain_call(label);
-  Frame& frame = domain_call.frame();
-  const Leaving leaving(frame, this_thread.top);
-  push(frame, state, Entry::call);
-  _Unwind_Exception* captured = refork_domain_call(call, argument, &domain_call);
-  if (__builtin_expect(!captured, true)) return true;
-  domain_call.captured(captured);
-  return false;
-}
 
 [[noreturn]] void throw_reported(const Failure& failure) {
   if (failure.exception) std::rethrow_exception(failure.exception);
@@ -318,18 +273,12 @@ __attribute__((always_inline)) inline bool call_inside(State* state, const std::
 
 }  // namespace
 
-bool run(State* state, Thunk call, void* argument) {
-  if (state) return call_inside(state, nullptr, call, argument);
-  call(argument);
-  return true;
-}
-
 bool run_bound(State* state, const std::string& label, Thunk call, void* argument) {
-  return call_inside(state, &label, call, argument);
+  return refork_domain_call(state, const_cast<std::string*>(&label), call, argument, &refork_domain_run_kind);
 }
 
 bool run_for_c(State* state, Thunk call, void* argument) {
-  return call_inside(state, &for_c, call, argument);
+  return refork_domain_call(state, &for_c, call, argument, &refork_domain_run_kind);
 }
 
 void report(State* state, Failure& failure, const void* reported_from) {
@@ -352,3 +301,11 @@ void report(State* state, Failure& failure, const void* reported_from) {
 }
 
 }  // namespace refork::detail
+
+const refork::detail::CallKind refork_domain_run_kind{
+    [](refork::detail::Call& call, const refork::detail::InFlight& thrown) noexcept {
+      return refork::detail::DomainCall(call).decide(thrown);
+    },
+    [](refork::detail::Call& call, _Unwind_Exception* exception) {
+      refork::detail::DomainCall(call).captured(exception);
+    }};

@@ -14,16 +14,11 @@ void pop_out_of_order(const Frame& frame) noexcept {
   }
 }
 
-Outside::Outside(const State* state) noexcept {
+Frame* outside(const State* state) noexcept {
   Frame* parent = this_thread.top;
   while (parent && parent->state == state) parent = below(*parent);
-  push(frame_, parent ? parent->state : nullptr, Entry::call);
-  // Hidden frames stay on the stack, so that one that ends meanwhile is taken off it.
-  frame_.hides = true;
-  frame_.below = parent;
+  return parent;
 }
-
-Outside::~Outside() { pop(frame_); }
 
 }  // namespace refork::detail
 

@@ -61,18 +61,15 @@ class Nowhere {
   Frame frame_;
 };
 
-// While it lives, this thread is where the domain's handler runs: adjacent entries of the domain are hidden
-// from the top of the stack, and active is what lies below them.
-class Outside {
- public:
-  explicit Outside(const State* state) noexcept;
-  ~Outside();
-  Outside(const Outside&) = delete;
-  Outside& operator=(const Outside&) = delete;
-  const Frame* parent() const noexcept { return frame_.below; }  // those above it are hidden
+// What is active where the domain's handler runs: that below the domain's adjacent entries at the top of the
+// stack.
+Frame* outside(const State* state) noexcept;
 
- private:
-  Frame frame_;
-};
+// Hides the frames of this thread that lie between the top one and the given one (null: all). They stay on
+// the stack, so that one that ends meanwhile is taken off it.
+inline void hide_down_to(Frame* below) noexcept {
+  this_thread.top->hides = true;
+  this_thread.top->below = below;
+}
 
 }  // namespace refork::detail
