@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -39,10 +41,17 @@ struct Frame {
   Frame* below;
 };
 
-using Thunk = void (*)(void*);
+// An R(void*), whatever R is: it is the library's assembly that calls it.
+using Thunk = void (*)();
 
-REFORK_API bool run(State* state, Thunk call, void* argument);
-REFORK_API bool run_bound(State* state, const std::string& label, Thunk call, void* argument);
+// Whether a call returned, rather than being captured, and what, if that fits a register.
+struct Returned {
+  std::uint64_t value;
+  bool done;
+};
+
+REFORK_API Returned run(State* state, Thunk call, void* argument);
+REFORK_API Returned run_bound(State* state, const std::string& label, Thunk call, void* argument);
 
 // run() gives optional<R>, bool for void, a reference_wrapper for a reference.
 template <class R>
@@ -59,8 +68,25 @@ struct RunResult<void> {
 };
 
 template <class Call>
-void thunk(void* call) {
-  (*static_cast<Call*>(call))();
+decltype(auto) call_of(void* call) {
+  return (*static_cast<Call*>(call))();
+}
+template <class Call>
+Thunk thunk() noexcept {
+  return reinterpret_cast<Thunk>(&call_of<Call>);
+}
+
+// What comes back in Returned::value. Others are left in memory by the call.
+template <class R>
+constexpr bool fits_register() noexcept {
+  return (std::is_integral_v<R> || std::is_enum_v<R> || std::is_pointer_v<R>)&&sizeof(R) <=
+         sizeof(std::uint64_t);
+}
+template <class R>
+R from_register(std::uint64_t value) noexcept {
+  R result;
+  std::memcpy(&result, &value, sizeof result);  // what is above it is undefined
+  return result;
 }
 
 }  // namespace detail
@@ -309,16 +335,16 @@ class Bound {
     if (!domain_) return std::invoke(f, std::forward<Args>(args)...);
     if constexpr (std::is_void_v<R>) {
       auto body = [&] { std::invoke(f, std::forward<Args>(args)...); };
-      detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>, &body);
-    } else if constexpr (std::is_trivial_v<R>) {
-      R result{};
-      auto body = [&] { result = std::invoke(f, std::forward<Args>(args)...); };
-      return detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>, &body) ? result : R{};
+      detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>(), &body);
+    } else if constexpr (detail::fits_register<R>()) {
+      auto body = [&]() -> R { return std::invoke(f, std::forward<Args>(args)...); };
+      const auto returned = detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>(), &body);
+      return returned.done ? detail::from_register<R>(returned.value) : R{};
     } else {
       static_assert(std::is_default_constructible_v<R>, "a bound callback returns R{} after an error");
       std::optional<R> result;
       auto body = [&] { result.emplace(std::invoke(f, std::forward<Args>(args)...)); };
-      detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>, &body);
+      detail::run_bound(domain_.state_, label_, detail::thunk<decltype(body)>(), &body);
       return result ? std::move(*result) : R{};
     }
   }
@@ -386,18 +412,15 @@ typename detail::RunResult<std::invoke_result_t<F, Args...>>::type Domain::run(F
   using R = std::invoke_result_t<F, Args...>;
   if constexpr (std::is_void_v<R>) {
     auto body = [&] { std::invoke(std::forward<F>(f), std::forward<Args>(args)...); };
-    return detail::run(state_, detail::thunk<decltype(body)>, &body);
-  } else if constexpr (std::is_trivial_v<R>) {
-    // Two steps, so that the result is not written in parts and then read as a whole, which processors do
-    // slowly.
-    R value{};
-    auto body = [&] { value = std::invoke(std::forward<F>(f), std::forward<Args>(args)...); };
-    const bool done = detail::run(state_, detail::thunk<decltype(body)>, &body);
-    return done ? std::optional<R>(value) : std::nullopt;
+    return detail::run(state_, detail::thunk<decltype(body)>(), &body).done;
+  } else if constexpr (detail::fits_register<R>()) {
+    auto body = [&]() -> R { return std::invoke(std::forward<F>(f), std::forward<Args>(args)...); };
+    const auto returned = detail::run(state_, detail::thunk<decltype(body)>(), &body);
+    return returned.done ? std::optional<R>(detail::from_register<R>(returned.value)) : std::nullopt;
   } else {
     typename detail::RunResult<R>::type result;
     auto body = [&] { result.emplace(std::invoke(std::forward<F>(f), std::forward<Args>(args)...)); };
-    if (!detail::run(state_, detail::thunk<decltype(body)>, &body)) result.reset();
+    if (!detail::run(state_, detail::thunk<decltype(body)>(), &body).done) result.reset();
     return result;
   }
 }

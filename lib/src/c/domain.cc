@@ -47,7 +47,7 @@ struct Call {
 };
 
 int call_bound(detail::State* state, const std::string& label, Call call) noexcept {
-  return detail::run_bound(state, label, detail::thunk<Call>, &call) ? 0 : -ECANCELED;
+  return detail::run_bound(state, label, detail::thunk<Call>(), &call).done ? 0 : -ECANCELED;
 }
 
 }  // namespace
@@ -85,7 +85,7 @@ void refork_domain_exit(refork_scope* scope) { std::launder(reinterpret_cast<Sco
 
 int refork_domain_run(refork_domain* domain, refork_function function, void* arg) {
   Call call{function, arg};
-  return detail::run_for_c(unwrap(domain), detail::thunk<Call>, &call) ? 0 : -ECANCELED;
+  return detail::run_for_c(unwrap(domain), detail::thunk<Call>(), &call).done ? 0 : -ECANCELED;
 }
 
 int refork_call_in(refork_domain* domain, const char* label, refork_function function, void* arg) {

@@ -116,7 +116,7 @@ int report(detail::State* state, Failure failure, const void* reported_from) noe
   } catch (...) {
     // Its handler has failed. That goes outward, as far as there is C++.
     auto rethrow = [] { throw; };
-    detail::run_for_c(nullptr, detail::thunk<decltype(rethrow)>, &rethrow);
+    detail::run_for_c(nullptr, detail::thunk<decltype(rethrow)>(), &rethrow);
   }
   return 0;
 }

@@ -118,7 +118,7 @@ class HandlerCall {
 
   void run() {
     State* const active = outward_ ? outward_->state : nullptr;
-    refork_domain_call(active, this, thunk<HandlerCall>, this, &kind);
+    refork_domain_call(active, this, thunk<HandlerCall>(), this, &kind);
   }
 
   // Inside the trampoline.
@@ -273,11 +273,11 @@ class DomainCall {
 
 }  // namespace
 
-bool run_bound(State* state, const std::string& label, Thunk call, void* argument) {
+Returned run_bound(State* state, const std::string& label, Thunk call, void* argument) {
   return refork_domain_call(state, const_cast<std::string*>(&label), call, argument, &refork_domain_run_kind);
 }
 
-bool run_for_c(State* state, Thunk call, void* argument) {
+Returned run_for_c(State* state, Thunk call, void* argument) {
   return refork_domain_call(state, &for_c, call, argument, &refork_domain_run_kind);
 }
 

@@ -10,6 +10,6 @@ void report(State* state, Failure& failure, const void* reported_from);
 
 // As run(), for a caller that no exception may cross: what would go outward is captured at once, by the
 // handler that it would have come to, or else by the sink. A null state is no domain.
-bool run_for_c(State* state, Thunk call, void* argument);
+Returned run_for_c(State* state, Thunk call, void* argument);
 
 }  // namespace refork::detail

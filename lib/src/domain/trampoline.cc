@@ -66,12 +66,6 @@ __attribute__((visibility("hidden"), used)) void refork_domain_captured(Call& ca
 }
 
 __attribute__((visibility("hidden"), used)) void refork_domain_leave(Call& call) noexcept { leave(call); }
-
-// run() on an empty handle.
-__attribute__((visibility("hidden"), used)) bool refork_domain_no_call(State*, Thunk call, void* argument) {
-  call(argument);
-  return true;
-}
 }
 
 // What the assembly takes for granted.
@@ -81,22 +75,23 @@ static_assert(offsetof(Frame, previous) == 0 && offsetof(Frame, state) == 8 && o
               offsetof(Frame, call) == 17 && offsetof(Frame, hides) == 18 && offsetof(Frame, below) == 24);
 static_assert(offsetof(Thread, top) == 0 && offsetof(Thread, unusual) == 18);
 
-// bool refork::detail::run(State* state, Thunk call, void* argument), which goes on as
-// bool refork_domain_call(State* state, void* context, Thunk call, void* argument, const CallKind* kind).
+// Returned refork::detail::run(State* state, Thunk call, void* argument), which goes on as
+// Returned refork_domain_call(State* state, void* context, Thunk call, void* argument, const CallKind* kind).
 //
-// The landing pad finds the exception in the register that holds the return value.
+// What the call returned is passed on in the first of the two registers that hold the Returned. The landing
+// pad finds the exception there.
 #if defined(__x86_64__)
 __asm__(R"(
  .pushsection .text
  .balign 64
- .globl _ZN6refork6detail3runEPNS0_5StateEPFvPvES3_
- .type _ZN6refork6detail3runEPNS0_5StateEPFvPvES3_,@function
-_ZN6refork6detail3runEPNS0_5StateEPFvPvES3_:
+ .globl _ZN6refork6detail3runEPNS0_5StateEPFvvEPv
+ .type _ZN6refork6detail3runEPNS0_5StateEPFvvEPv,@function
+_ZN6refork6detail3runEPNS0_5StateEPFvvEPv:
  .cfi_startproc
  .cfi_personality 0x9b, DW.ref.refork_domain_personality
  endbr64
  testq %rdi,%rdi
- jz refork_domain_no_call
+ jz 3f
  movq %rdx,%rcx
  movq %rsi,%rdx
  xorl %esi,%esi
@@ -119,15 +114,15 @@ refork_domain_call:
  movq %r9,%fs:(%rax)    # this_thread.top = &frame
  movq %rcx,%rdi
  callq *%rdx
- movq _ZN6refork6detail11this_threadE@gottpoff(%rip),%rax
+ movq _ZN6refork6detail11this_threadE@gottpoff(%rip),%rcx
  leaq 16(%rsp),%r9
- cmpq %r9,%fs:(%rax)
+ cmpq %r9,%fs:(%rcx)
  jne 2f
- cmpb $0,%fs:18(%rax)   # this_thread.unusual
+ cmpb $0,%fs:18(%rcx)   # this_thread.unusual
  jne 2f
  movq 16(%rsp),%r9
- movq %r9,%fs:(%rax)    # this_thread.top = frame.previous
- movl $1,%eax
+ movq %r9,%fs:(%rcx)    # this_thread.top = frame.previous
+ movl $1,%edx
 1:
  addq $1416,%rsp
  .cfi_remember_state
@@ -142,15 +137,29 @@ refork_domain_landing:
  movq %rsp,%rdi
  movq %rax,%rsi
  callq refork_domain_captured
- xorl %eax,%eax
+ xorl %edx,%edx
  jmp 1b
 2:
+ movq %rax,8(%rsp)      # where the context was
  movq %rsp,%rdi
  callq refork_domain_leave
- movl $1,%eax
+ movq 8(%rsp),%rax
+ movl $1,%edx
  jmp 1b
  .cfi_endproc
- .size _ZN6refork6detail3runEPNS0_5StateEPFvPvES3_,refork_domain_call-_ZN6refork6detail3runEPNS0_5StateEPFvPvES3_
+
+3:                      # an empty handle: just the call
+ .cfi_startproc
+ subq $8,%rsp
+ .cfi_adjust_cfa_offset 8
+ movq %rdx,%rdi
+ callq *%rsi
+ movl $1,%edx
+ addq $8,%rsp
+ .cfi_adjust_cfa_offset -8
+ ret
+ .cfi_endproc
+ .size _ZN6refork6detail3runEPNS0_5StateEPFvvEPv,refork_domain_call-_ZN6refork6detail3runEPNS0_5StateEPFvvEPv
  .size refork_domain_call,.-refork_domain_call
  .popsection
  .hidden DW.ref.refork_domain_personality
@@ -166,9 +175,9 @@ DW.ref.refork_domain_personality: .quad refork_domain_personality
 __asm__(R"(
  .pushsection .text
  .balign 64
- .globl _ZN6refork6detail3runEPNS0_5StateEPFvPvES3_
- .type _ZN6refork6detail3runEPNS0_5StateEPFvPvES3_,%function
-_ZN6refork6detail3runEPNS0_5StateEPFvPvES3_:
+ .globl _ZN6refork6detail3runEPNS0_5StateEPFvvEPv
+ .type _ZN6refork6detail3runEPNS0_5StateEPFvvEPv,%function
+_ZN6refork6detail3runEPNS0_5StateEPFvvEPv:
  .cfi_startproc
  .cfi_personality 0x9b, DW.ref.refork_domain_personality
  cbz x0,3f
@@ -214,7 +223,7 @@ refork_domain_call:
  cbnz w6,2f
  ldr x6,[sp,16]
  str x6,[x5]            // this_thread.top = frame.previous
- mov w0,1
+ mov x1,1
 1:
  add sp,sp,1408
  .cfi_remember_state
@@ -232,17 +241,34 @@ refork_domain_landing:
  mov x1,x0
  mov x0,sp
  bl refork_domain_captured
- mov w0,wzr
+ mov x1,xzr
  b 1b
 2:
+ str x0,[sp,8]          // where the context was
  mov x0,sp
  bl refork_domain_leave
- mov w0,1
+ ldr x0,[sp,8]
+ mov x1,1
  b 1b
  .cfi_endproc
-3:
- b refork_domain_no_call
- .size _ZN6refork6detail3runEPNS0_5StateEPFvPvES3_,refork_domain_call-_ZN6refork6detail3runEPNS0_5StateEPFvPvES3_
+
+3:                      // an empty handle: just the call
+ .cfi_startproc
+ stp x29,x30,[sp,-16]!
+ .cfi_def_cfa_offset 16
+ .cfi_offset 29,-16
+ .cfi_offset 30,-8
+ mov x29,sp
+ mov x0,x2
+ blr x1
+ mov x1,1
+ ldp x29,x30,[sp],16
+ .cfi_def_cfa_offset 0
+ .cfi_restore 29
+ .cfi_restore 30
+ ret
+ .cfi_endproc
+ .size _ZN6refork6detail3runEPNS0_5StateEPFvvEPv,refork_domain_call-_ZN6refork6detail3runEPNS0_5StateEPFvvEPv
  .size refork_domain_call,.-refork_domain_call
  .popsection
  .hidden DW.ref.refork_domain_personality

@@ -43,12 +43,11 @@ struct Call {
 
 extern "C" {
 
-// Calls call(argument) with a new frame of the domain (null: of none) on the thread's stack. Says whether it
-// returned, rather than being captured; what the kind decides to let pass is passed on. The stack of active
-// domains is as before in any case.
-__attribute__((visibility("hidden"))) bool refork_domain_call(refork::detail::State* state, void* context,
-                                                              refork::detail::Thunk call, void* argument,
-                                                              const refork::detail::CallKind* kind);
+// Calls call(argument) with a new frame of the domain (null: of none) on the thread's stack; what the kind
+// decides to let pass is passed on. The stack of active domains is as before in any case.
+__attribute__((visibility("hidden"))) refork::detail::Returned refork_domain_call(
+    refork::detail::State* state, void* context, refork::detail::Thunk call, void* argument,
+    const refork::detail::CallKind* kind);
 
 __attribute__((visibility("hidden"))) extern const char refork_domain_landing[];
 
