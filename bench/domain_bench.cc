@@ -22,6 +22,16 @@ __attribute__((noinline)) void* operator new(std::size_t size) {
   if (void* block = std::malloc(size)) return block;
   throw std::bad_alloc();
 }
+__attribute__((noinline)) void* operator new(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  const auto boundary = static_cast<std::size_t>(alignment);
+  if (void* block = std::aligned_alloc(boundary, (size + boundary - 1) / boundary * boundary)) return block;
+  throw std::bad_alloc();
+}
+__attribute__((noinline)) void operator delete(void* block, std::align_val_t) noexcept { std::free(block); }
+__attribute__((noinline)) void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
+  std::free(block);
+}
 __attribute__((noinline)) void operator delete(void* block) noexcept { std::free(block); }
 __attribute__((noinline)) void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 

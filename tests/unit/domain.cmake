@@ -11,3 +11,5 @@ refork_test(domain_rethrow_static_test SOURCES domain_rethrow_test.cc LINK refor
 refork_test(domain_sink_test SOURCES domain_sink_test.cc LINK refork_objects refork_internal LABELS lib)
 refork_test(domain_terminate_test SOURCES domain_terminate_test.cc LINK refork_objects refork_internal LABELS lib)
 refork_test(domain_stress_test SOURCES domain_stress_test.cc LINK refork LABELS lib TIMEOUT 300)
+refork_test(domain_sharing_test SOURCES domain_sharing_test.cc LINK refork LABELS lib)
+target_include_directories(domain_sharing_test PRIVATE ${PROJECT_SOURCE_DIR}/lib/src)

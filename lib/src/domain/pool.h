@@ -20,6 +20,7 @@ template <class T>
 class Pool {
  public:
   static constexpr std::size_t limit = 64;  // spare blocks a thread
+  static constexpr std::align_val_t alignment{alignof(T)};
 
   static void* take(std::size_t size) {
 #ifndef REFORK_NO_POOL
@@ -32,7 +33,7 @@ class Pool {
       }
     }
 #endif
-    return ::operator new(size);
+    return ::operator new(size, alignment);
   }
 
   static void give(void* memory) noexcept {
@@ -46,7 +47,7 @@ class Pool {
       }
     }
 #endif
-    ::operator delete(memory);
+    ::operator delete(memory, alignment);
   }
 
  private:
@@ -58,7 +59,7 @@ class Pool {
     gone_ = true;
     while (Block* block = spare_) {
       spare_ = block->next;
-      ::operator delete(block);
+      ::operator delete(block, alignment);
     }
   }
 

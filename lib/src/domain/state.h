@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -12,6 +13,9 @@
 namespace refork::detail {
 
 struct Handler;
+
+// Domains and handlers have lines of their own: what one thread writes in its domain delays no other's.
+inline constexpr std::size_t cache_line = 64;
 
 // A counted reference to an error handler.
 class HandlerRef {
@@ -41,7 +45,7 @@ class HandlerRef {
 };
 
 // An error handler, shared by its domain and the captures that run it, so that it can be replaced meanwhile.
-struct Handler {
+struct alignas(cache_line) Handler {
   Domain::Handler function;
   Then then = Then::drain;
   HandlerRef earlier;  // runs before it
@@ -52,7 +56,7 @@ struct Handler {
 };
 
 // What a Domain names.
-struct State {
+struct alignas(cache_line) State {
   explicit State(std::string_view domain_name);
 
   std::atomic<std::uint32_t> references{1};
