@@ -12,9 +12,10 @@ namespace refork::worker {
 struct Process {
   std::atomic<recorder::Writer*> writer{nullptr};  // nullptr: no Worker, or the child of a fork
   std::atomic<bool> draining{false};
-  std::atomic<std::int64_t> holds{0};
   std::atomic<bool> terminate{false};  // SIGTERM came and was not acted on yet
   std::atomic<int> wake_fd{-1};        // an eventfd, made once and never closed
+  // Written for each connection, therefore apart from what each request reads.
+  alignas(64) std::atomic<std::int64_t> holds{0};
 };
 extern Process process;
 
