@@ -121,13 +121,6 @@ void read_strings(const Json& object, const char* name, std::vector<std::string>
     if (item.is_string()) strings.push_back(item.get<std::string>());
 }
 
-Request to_request(const Json& json) {
-  Request request;
-  read(json, "label", request.label);
-  read(json, "age_ms", request.age_ms);
-  return request;
-}
-
 Frame to_frame(const Json& json) {
   Frame frame;
   read(json, "function", frame.function);
@@ -137,6 +130,38 @@ Frame to_frame(const Json& json) {
   read(json, "offset", frame.offset);
   read(json, "in_app", frame.in_app);
   return frame;
+}
+
+std::vector<Frame> to_stack(const Json& json) {
+  std::vector<Frame> stack;
+  for_each(json, "stack", [&](const Json& frame) { stack.push_back(to_frame(frame)); });
+  return stack;
+}
+
+Request to_request(const Json& json) {
+  Request request;
+  read(json, "label", request.label);
+  read(json, "age_ms", request.age_ms);
+  request.stack = to_stack(json);
+  return request;
+}
+
+Fault to_fault(const Json& json) {
+  Fault fault;
+  read(json, "signal", fault.signal);
+  read(json, "si_code", fault.si_code);
+  read(json, "address", fault.address);
+  read(json, "sender", fault.sender);
+  return fault;
+}
+
+Thread to_thread(const Json& json) {
+  Thread thread;
+  read(json, "tid", thread.tid);
+  read(json, "name", thread.name);
+  read(json, "request", thread.request);
+  thread.stack = to_stack(json);
+  return thread;
 }
 
 Failure::Drain to_drain(const Json& json) {
@@ -159,6 +184,7 @@ Failure::Exit to_exit(const Json& json) {
   read_optional("code", exit.code);
   read_optional("signal", exit.signal);
   read(json, "core", exit.core);
+  read(json, "core_file", exit.core_file);
   return exit;
 }
 
@@ -171,7 +197,9 @@ void read_circumstances(const Json& json, Failure& failure) {
   if (const auto it = json.find("context"); it != json.end() && it->is_object())
     for (const auto& [key, value] : it->items())
       failure.context.emplace_back(key, value.is_string() ? value.get<std::string>() : print(value));
-  for_each(json, "stack", [&](const Json& frame) { failure.stack.push_back(to_frame(frame)); });
+  failure.stack = to_stack(json);
+  if (const auto it = json.find("fault"); it != json.end() && it->is_object()) failure.fault = to_fault(*it);
+  for_each(json, "threads", [&](const Json& item) { failure.threads.push_back(to_thread(item)); });
   for_each(json, "causes", [&](const Json& item) {
     Cause cause;
     read(item, "type", cause.type);

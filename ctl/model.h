@@ -105,6 +105,20 @@ struct Frame {
 struct Request {
   std::string label;
   std::uint64_t age_ms = 0;
+  std::vector<Frame> stack = {};  // of its thread, where it was cut
+};
+
+// What a signal said of itself.
+struct Fault {
+  std::int64_t signal = 0, si_code = 0;
+  std::string address;
+  std::int64_t sender = 0;  // a process; 0: none, or not known
+};
+
+struct Thread {
+  std::uint64_t tid = 0;
+  std::string name, request;
+  std::vector<Frame> stack;
 };
 
 // One record of `failures --json`, as far as people read it.
@@ -132,8 +146,11 @@ struct Failure {
   struct Exit {
     std::optional<std::int64_t> code, signal;
     bool core = false;
+    std::string core_file = {};
   };
   std::optional<Exit> exit;
+  std::optional<Fault> fault;
+  std::vector<Thread> threads;
   std::string output_tail;
 };
 

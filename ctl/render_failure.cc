@@ -1,5 +1,6 @@
 // One failure in full: the cause in the first lines, then the request and the place, then everything else.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -37,19 +38,50 @@ std::string place(const Frame& frame) {
   return frame.function.empty() ? at : escape(frame.function) + " at " + at;
 }
 
-std::string where(const Failure& failure) {
-  const auto own = std::ranges::find_if(failure.stack, &Frame::in_app);
-  if (own != failure.stack.end()) return place(*own);
-  return failure.stack.empty() ? "" : place(failure.stack.front());
+// The frame to look at first: the newest of the application's own.
+const Frame* telling(const std::vector<Frame>& stack) {
+  const auto own = std::ranges::find_if(stack, &Frame::in_app);
+  if (own != stack.end()) return &*own;
+  return stack.empty() ? nullptr : &stack.front();
+}
+
+std::string where(const std::vector<Frame>& stack) {
+  const Frame* frame = telling(stack);
+  return frame ? place(*frame) : "";
 }
 
 std::string request_text(const Request& request) {
   return escape(request.label) + " (" + humane_duration(request.age_ms) + " old)";
 }
 
+// "parse_header (app.cc:42)"
+std::string brief_place(const Frame& frame) {
+  if (frame.function.empty() || frame.file.empty()) return place(frame);
+  return escape(frame.function) + " (" + escape(frame.file) +
+         (frame.line ? ":" + std::to_string(frame.line) : "") + ")";
+}
+
+bool has_address(std::int64_t signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
+}
+
+// "SIGSEGV at 0x0 in parse_header (app.cc:42), while serving GET /x"
+std::string crash_text(const Failure& failure) {
+  const Fault& fault = *failure.fault;
+  std::string out = signal_name(fault.signal);
+  if (fault.sender != 0)
+    out += " sent by process " + std::to_string(fault.sender);
+  else if (has_address(fault.signal) && !fault.address.empty())
+    out += " at " + escape(fault.address);
+  if (const Frame* frame = telling(failure.stack)) out += " in " + brief_place(*frame);
+  if (failure.request) out += ", while serving " + escape(failure.request->label);
+  return out;
+}
+
 std::string head(const Failure& failure, const View& view) {
   std::string error = escape(failure.type);
   if (!failure.message.empty()) error += (error.empty() ? "" : ": ") + escape(failure.message);
+  if (failure.fault) error = crash_text(failure);
   if (error.empty()) error = escape(failure.kind);
   std::string out = escape(failure.service) + "/" + std::to_string(failure.slot) + " worker " +
                     std::to_string(failure.worker) + ": " + paint(error, Color::red, view) + "\n";
@@ -126,7 +158,9 @@ std::string drain_text(const Failure::Drain& drain) {
 }
 
 std::string exit_text(const Failure::Exit& exit, const std::optional<Failure::Drain>& drain) {
-  if (exit.signal) return "killed by " + signal_name(*exit.signal) + (exit.core ? ", core dumped" : "");
+  if (exit.signal)
+    return "killed by " + signal_name(*exit.signal) + (exit.core ? ", core dumped" : "") +
+           (exit.core_file.empty() ? "" : ": " + escape(exit.core_file));
   if (!exit.code) return "";
   const std::string code = "code " + std::to_string(*exit.code);
   if (!drain || drain->outcome.empty()) return code;
@@ -135,13 +169,49 @@ std::string exit_text(const Failure::Exit& exit, const std::optional<Failure::Dr
   return code + (drain->requested == "error" ? " (as asked, after an error)" : " (as asked)");
 }
 
+std::string frame_lines(const std::vector<Frame>& stack, const std::string& indent, const View& view) {
+  std::string out;
+  for (std::size_t i = 0; i < stack.size(); ++i)
+    out += indent + "#" + std::to_string(i) + (i < 10 ? "  " : " ") +
+           paint(place(stack[i]), stack[i].in_app ? Color::bold : Color::none, view) + "\n";
+  return out;
+}
+
 std::string stack_lines(const Failure& failure, const View& view) {
   if (failure.stack.empty()) return "";
-  std::string out = field("stack", failure.rethrown ? "of the rethrow, newest first" : "newest first", view);
-  for (std::size_t i = 0; i < failure.stack.size(); ++i) {
-    const auto& frame = failure.stack[i];
-    out += "  #" + std::to_string(i) + (i < 10 ? "  " : " ") +
-           paint(place(frame), frame.in_app ? Color::bold : Color::none, view) + "\n";
+  return field("stack", failure.rethrown ? "of the rethrow, newest first" : "newest first", view) +
+         frame_lines(failure.stack, "  ", view);
+}
+
+// Those with a request first, as they come.
+std::string thread_lines(const Failure& failure, const View& view) {
+  if (failure.threads.empty()) return "";
+  std::string out = field("threads", count_of(failure.threads.size(), "thread"), view);
+  for (const auto& thread : failure.threads) {
+    out += "  " + std::to_string(thread.tid) + (thread.name.empty() ? "" : " " + escape(thread.name)) +
+           (thread.request.empty() ? "" : ", serving " + escape(thread.request)) + "\n" +
+           frame_lines(thread.stack, "    ", view);
+  }
+  return out;
+}
+
+std::string output_lines(const Failure& failure, const View& view) {
+  if (failure.output_tail.empty()) return "";
+  std::string out = field("output", "the last lines", view);
+  std::string_view rest = failure.output_tail;
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    out += "  " + escape(rest.substr(0, end)) + "\n";
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return out;
+}
+
+std::string cut_lines(const Failure& failure) {
+  std::string out;
+  for (const auto& cut : failure.drain->cut) {
+    const Frame* frame = telling(cut.stack);
+    out += "  cut " + request_text(cut) + (frame ? ", in " + brief_place(*frame) : "") + "\n";
   }
   return out;
 }
@@ -152,11 +222,10 @@ std::string render_place(const Frame& frame) { return place(frame); }
 
 std::string render_failure(const Failure& failure, const View& view) {
   std::string out = head(failure, view);
-  out += field("where", where(failure), view);
+  out += field("where", where(failure.stack), view);
   if (failure.request) out += field("request", request_text(*failure.request), view);
   out += field("others", others_text(failure), view);
-  if (failure.drain)
-    for (const auto& cut : failure.drain->cut) out += "  cut " + request_text(cut) + "\n";
+  if (failure.drain) out += cut_lines(failure);
   out += "\n" + field("id", escape(failure.id), view);
   out += field("time", humane_time(failure.time_ms), view);
   out += field("kind", kind_text(failure), view);
@@ -172,7 +241,8 @@ std::string render_failure(const Failure& failure, const View& view) {
   if (failure.pid != 0) out += field("pid", std::to_string(failure.pid), view);
   out += field("fingerprint", escape(failure.fingerprint), view);
   out += stack_lines(failure, view);
-  if (!failure.output_tail.empty()) out += field("output", escape(failure.output_tail), view);
+  out += thread_lines(failure, view);
+  out += output_lines(failure, view);
   return out;
 }
 

@@ -113,6 +113,56 @@ TEST_F(RenderTest, AFailureBeginsWithItsCauseItsRequestAndItsPlace) {
             "  #2  /usr/lib/web/server+0x1010\n");
 }
 
+// clang-format off
+constexpr const char* crash = R"json({"id":"01ab","time_ms":1790000000000,"service":"web","slot":0,"worker":17,
+  "pid":4720,"kind":"signal","type":null,"message":"killed by SIGSEGV","request":{"label":"GET /x","age_ms":12},
+  "fault":{"signal":11,"si_code":1,"address":"0x0","sender":null},
+  "stack":[
+    {"function":"memcpy","file":null,"line":null,"module":"/lib/libc.so.6","offset":16,"in_app":false},
+    {"function":"parse_header","file":"app.cc","line":42,"module":"/usr/lib/web/server","offset":9,"in_app":true}],
+  "drain":{"requested":null,"outcome":null,"cut":[{"label":"GET /y","age_ms":4,
+    "stack":[{"function":"wait","file":"b.cc","line":7,"in_app":true}]}]},
+  "exit":{"code":null,"signal":11,"core":true,"core_file":"/var/crash/core.4720"},
+  "output_tail":"one\n\u001b[1mtwo"})json";
+// clang-format on
+
+std::string first_line(const Failure& failure, const View& view) {
+  const std::string text = render_failure(failure, view);
+  return text.substr(0, text.find('\n'));
+}
+
+TEST_F(RenderTest, ACrashSaysInItsFirstLineWhatWhereAndForWhom) {
+  auto failure = *parse_failure(crash);
+  EXPECT_EQ(first_line(failure, view),
+            "web/0 worker 17: SIGSEGV at 0x0 in parse_header (app.cc:42), while serving GET /x");
+  failure.request.reset();
+  failure.stack.clear();
+  EXPECT_EQ(first_line(failure, view), "web/0 worker 17: SIGSEGV at 0x0");
+  failure.fault = Fault{6, -6, "0x0", 99};
+  EXPECT_EQ(first_line(failure, view), "web/0 worker 17: SIGABRT sent by process 99");
+}
+
+TEST_F(RenderTest, ACrashSaysWhereItsCoreIsWhatTheOthersDidAndWhatItWroteLast) {
+  const std::string text = render_failure(*parse_failure(crash), view);
+  for (const char* part : {"  cut GET /y (4ms old), in wait (b.cc:7)\n",
+                           "killed by SIGSEGV, core dumped: /var/crash/core.4720\n",
+                           "output       the last lines\n  one\n  \\x1b[1mtwo\n"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+  EXPECT_TRUE(text.ends_with("two\n"));
+}
+
+TEST_F(RenderTest, AHangShowsWhatItsThreadsDo) {
+  Failure failure;
+  failure.kind = "hang";
+  failure.message = "its loop has not beaten for 10.2s (watchdog 10s)";
+  failure.threads = {{7, "web", "GET /hang", {{"spin", "a.cc", 3, "/bin/web", 1, true}}}, {8, "", "", {}}};
+  const std::string text = render_failure(failure, view);
+  EXPECT_NE(text.find("threads      2 threads\n  7 web, serving GET /hang\n    #0  spin at a.cc:3\n  8\n"),
+            std::string::npos)
+      << text;
+  EXPECT_TRUE(text.starts_with("/0 worker 0: its loop has not beaten for 10.2s (watchdog 10s)\n"));
+}
+
 TEST_F(RenderTest, ADrainThatWentWellIsToldAsSuch) {
   Failure failure;
   failure.id = "01ab";
