@@ -30,11 +30,12 @@ std::string place(const Frame& frame) {
   std::string at;
   if (!frame.file.empty()) {
     at = escape(frame.file) + (frame.line ? ":" + std::to_string(frame.line) : "");
-  } else {
+  } else if (!frame.module.empty() || frame.function.empty()) {
     char offset[24];
     std::snprintf(offset, sizeof offset, "+0x%llx", static_cast<unsigned long long>(frame.offset));
     at = escape(frame.module) + offset;
   }
+  if (at.empty()) return escape(frame.function);
   return frame.function.empty() ? at : escape(frame.function) + " at " + at;
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
+#include <limits>
 
 #include "base/fingerprint.h"
 #include "base/utf8.h"
@@ -102,31 +103,80 @@ void Failures::add(const proto::FailureRecord& record, std::function<void()> sto
   store_.add(std::move(row), std::move(stored));
 }
 
-// The record stays where it is until then: should reforkd die meanwhile, the next one finds it there.
+// About one stack of a record.
+void Failures::ask(const Subject& subject, const proto::FailureRecord& about,
+                   const std::vector<proto::Frame>& stack, Symbols::Reply reply) {
+  proto::FailureRecord question;
+  question.id = about.id;
+  question.stack = stack;
+  question.build_ids = about.build_ids;
+  symbols_.ask(subject, question, std::move(reply));
+}
+
+// The record stays where it is until all its stacks have their names: should reforkd die meanwhile, the next
+// one finds it there.
 void Failures::name_and_add(const Subject& subject, Waiting one) {
   const auto number = ++last_waiting_;
-  const auto& record = waiting_.emplace(number, std::move(one)).first->second.record;
-  symbols_.ask(subject, record, [this, number](std::optional<proto::SymbolAnswer> answer) {
-    auto node = waiting_.extract(number);
-    if (node.empty()) return;
-    Waiting& waited = node.mapped();
-    if (answer) name_frames(waited.record, *answer);
-    add(waited.record, std::move(waited.stored));
-    add_end_of(waited.record.worker);
-  });
+  const proto::FailureRecord record = one.record;
+  constexpr std::size_t own = std::numeric_limits<std::size_t>::max();  // not that of a thread
+  std::vector<std::size_t> unnamed;
+  if (!record.stack.empty()) unnamed.push_back(own);
+  for (std::size_t i = 0; i < record.threads.size(); ++i)
+    if (!record.threads[i].stack.empty()) unnamed.push_back(i);
+  one.unnamed = unnamed.size();
+  if (unnamed.empty()) return add(one.record, std::move(one.stored));
+  waiting_.emplace(number, std::move(one));
+  for (const auto which : unnamed) {
+    ask(subject, record, which == own ? record.stack : record.threads[which].stack,
+        [this, number, which](std::optional<proto::SymbolAnswer> answer) {
+          const auto found = waiting_.find(number);
+          if (found == waiting_.end()) return;
+          Waiting& waiting = found->second;
+          if (answer && which == own) name_frames(waiting.record, *answer);
+          if (answer && which != own) name_stack(waiting.record.threads[which].stack, *answer);
+          if (--waiting.unnamed != 0) return;
+          auto node = waiting_.extract(found);
+          add(node.mapped().record, std::move(node.mapped().stored));
+          add_end_of(node.mapped().record.worker);
+        });
+  }
+}
+
+// The same of the requests that the worker's end cut.
+void Failures::name_cut(const Subject& subject) {
+  const auto worker = subject.worker;
+  const proto::FailureRecord nothing;  // build-ids are not known of these
+  const std::vector<proto::RequestRef> cut = ends_.at(worker).outcome.cut;
+  for (std::size_t i = 0; i < cut.size(); ++i) {
+    if (cut[i].stack.empty()) continue;
+    ask(subject, nothing, cut[i].stack, [this, worker, i](std::optional<proto::SymbolAnswer> answer) {
+      const auto found = ends_.find(worker);
+      if (found == ends_.end()) return;
+      if (answer) name_stack(found->second.outcome.cut[i].stack, *answer);
+      --found->second.unnamed;
+      add_end_of(worker);
+    });
+  }
+}
+
+void Failures::store_end(End end) {
+  end.row.drain = proto::encode_drain(end.outcome);
+  end.row.exit = proto::encode_exit(end.outcome);
+  store_.end(std::move(end.row), std::move(end.stored));
 }
 
 // After the last of the worker's records, so that a failure with an end is a failure that is complete.
 void Failures::add_end_of(core::WorkerId worker) {
   const bool more =
       std::ranges::any_of(waiting_, [worker](const auto& one) { return one.second.record.worker == worker; });
-  auto node = more ? decltype(ends_)::node_type() : ends_.extract(worker);
-  if (!node.empty()) store_.end(std::move(node.mapped().row), std::move(node.mapped().stored));
+  const auto end = ends_.find(worker);
+  if (more || end == ends_.end() || end->second.unnamed != 0) return;
+  store_end(std::move(ends_.extract(end).mapped()));
 }
 
 void Failures::store_waiting() {
   for (auto& [number, one] : std::exchange(waiting_, {})) add(one.record, std::move(one.stored));
-  for (auto& [worker, end] : std::exchange(ends_, {})) store_.end(std::move(end.row), std::move(end.stored));
+  for (auto& [worker, end] : std::exchange(ends_, {})) store_end(std::move(end));
 }
 
 Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
@@ -147,10 +197,7 @@ Collected Failures::collect(const Subject& subject, const std::shared_ptr<Record
     hides.apply(*record);
     if (is_fresh(*record)) ++collected.fresh;
     collected.terminated |= record->kind == Kind::terminate;
-    if (record->stack.empty())
-      add(*record, stored);
-    else
-      name_and_add(subject, {*std::move(record), stored});
+    name_and_add(subject, {*std::move(record), stored});
   }
   return collected;
 }
@@ -158,15 +205,21 @@ Collected Failures::collect(const Subject& subject, const std::shared_ptr<Record
 void Failures::report(const Subject& subject, Kind kind, const std::string& message,
                       std::uint64_t in_flight) {
   proto::FailureRecord record;
-  record.time_ms = unix_ms();
-  record.id = own_id(record.time_ms, subject.worker, ++last_id_);
   record.kind = kind;
   record.message = message;
-  record.thrown = false;
   record.fingerprint = plain_fingerprint(kind, subject.service, message);
   record.in_flight_at_failure = in_flight;
+  report(subject, std::move(record), false);
+}
+
+void Failures::report(const Subject& subject, proto::FailureRecord record, bool shows_query) {
+  record.time_ms = unix_ms();
+  record.id = own_id(record.time_ms, subject.worker, ++last_id_);
+  record.thrown = false;
+  if (record.fingerprint.empty()) record.fingerprint = plain_fingerprint(record.kind, subject.service, "");
   identify(record, subject);
-  add(record, [] {});
+  redactor(subject.service, shows_query).apply(record);
+  name_and_add(subject, {std::move(record), [] {}});
 }
 
 Finished Failures::end(const Subject& subject, const core::Ended& ended,
@@ -190,12 +243,13 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   row.completed = outcome.completed;
   row.crossed = outcome.crossed;
   row.cut = outcome.cut.size();
-  row.drain = proto::encode_drain(outcome);
-  row.exit = proto::encode_exit(outcome);
   Finished finished{{}, row.cut};
   if (!ended.outcome.empty()) finished.completed = row.completed;
   recorder->worker_gone();
-  ends_.insert_or_assign(subject.worker, End{std::move(row), [recorder] { recorder->end_stored(); }});
+  End end{std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }};
+  for (const auto& cut : end.outcome.cut) if (!cut.stack.empty()) ++end.unnamed;
+  ends_.insert_or_assign(subject.worker, std::move(end));
+  name_cut(subject);
   add_end_of(subject.worker);
   for (const auto& dropped : recorder->reader().dropped())
     log::warning(subject.service + " worker " + std::to_string(subject.worker) + ": " +

@@ -60,6 +60,9 @@ class Failures {
   Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder);
   // A failure that only reforkd saw.
   void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
+  // The same with all that is known of it: what identifies it is filled in here, and its fingerprint where
+  // there is none. `shows_query`: the application means its queries to be seen.
+  void report(const Subject& subject, proto::FailureRecord record, bool shows_query);
   // The worker's one end row, stored after all its failures. Afterwards the recorder is let go, and removed
   // once all it held is stored.
   Finished end(const Subject& subject, const core::Ended& ended,
@@ -72,13 +75,20 @@ class Failures {
   struct Waiting {
     proto::FailureRecord record;
     std::function<void()> stored;
+    std::size_t unnamed = 0;  // stacks
   };
   struct End {
     core::EndRow row;
+    proto::Outcome outcome;
     std::function<void()> stored;
+    std::size_t unnamed = 0;  // stacks of requests that were cut
   };
   void add_end_of(core::WorkerId worker);
   void name_and_add(const Subject& subject, Waiting one);
+  void name_cut(const Subject& subject);
+  void ask(const Subject& subject, const proto::FailureRecord& about, const std::vector<proto::Frame>& stack,
+           Symbols::Reply reply);
+  void store_end(End end);
   void add(const proto::FailureRecord& record, std::function<void()> stored);
   const proto::Redactor& redactor(const std::string& service, bool shows_query) const;
   store::Store& store_;

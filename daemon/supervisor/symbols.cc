@@ -55,11 +55,11 @@ void keep_first(std::vector<proto::Frame>& stack) {
 
 }  // namespace
 
-void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer) {
-  const OwnModules own(record.stack);
+void name_stack(std::vector<proto::Frame>& frames, const proto::SymbolAnswer& answer) {
+  const OwnModules own(frames);
   std::vector<proto::Frame> stack;
-  for (std::size_t i = 0; i < record.stack.size(); ++i) {
-    const proto::Frame& frame = record.stack[i];
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const proto::Frame& frame = frames[i];
     const bool known = i < answer.frames.size() && !answer.frames[i].empty();
     if (!known) stack.push_back(frame);
     for (std::size_t j = 0; known && j < answer.frames[i].size(); ++j)
@@ -68,8 +68,14 @@ void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer
   for (auto& frame : stack)
     frame.in_app = own.contains(frame.module) && !proto::is_library_code(frame.function, frame.file);
   keep_first(stack);
-  record.stack = std::move(stack);
-  record.fingerprint = base::to_hex(proto::fingerprint(record.type, record.stack, proto::FrameKey::name));
+  frames = std::move(stack);
+}
+
+void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer) {
+  name_stack(record.stack, answer);
+  record.fingerprint = base::to_hex(
+      proto::fingerprint(record.type.empty() ? base::to_name(record.kind) : std::string_view(record.type),
+                         record.stack, proto::FrameKey::name));
 }
 
 }  // namespace refork::supervisor

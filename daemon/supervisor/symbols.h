@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "proto/record.h"
 #include "proto/symbols.h"
@@ -23,8 +24,11 @@ class Symbols {
   virtual void ask(const Subject& subject, const proto::FailureRecord& record, Reply reply) = 0;
 };
 
-// Gives the frames their names: inlined functions become frames of their own, what is nobody's application
-// is marked so, and the fingerprint is made of the names.
+// Gives the frames of one stack their names.
+// Inlined functions become frames of their own, and what is nobody's application is marked so.
+void name_stack(std::vector<proto::Frame>& stack, const proto::SymbolAnswer& answer);
+
+// The same of a record's own stack; and the fingerprint is made of the names.
 void name_frames(proto::FailureRecord& record, const proto::SymbolAnswer& answer);
 
 }  // namespace refork::supervisor

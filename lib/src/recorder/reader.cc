@@ -44,14 +44,15 @@ std::uint64_t state_of(const Copy<Request>& request) {
   return request->state.load(std::memory_order_relaxed);
 }
 
-InFlight describe(const Request& request, std::uint64_t now) {
+InFlight describe(const Request& request, std::uint32_t index, std::uint64_t now) {
   constexpr auto relaxed = std::memory_order_relaxed;
   const std::size_t length = std::min<std::size_t>(request.label_length.load(relaxed), label_size - 1);
   const std::string_view label(reinterpret_cast<const char*>(request.label), length);
   const std::uint64_t start = request.start_ns.load(relaxed);
   // A byte that is no UTF-8 becomes three.
   return {base::utf8_clean(label, base::Controls::drop, 3 * label_size), age_ms(start, now),
-          request.thread.load(relaxed), request.domain.load(relaxed), request.timeout_ms.load(relaxed)};
+          request.thread.load(relaxed), request.domain.load(relaxed), request.timeout_ms.load(relaxed),
+          request.state.load(relaxed) * request_count + index};
 }
 
 // The part of a Record before its text, without the atomic.
@@ -181,7 +182,7 @@ base::Result<std::vector<InFlight>> Reader::in_flight() const {
     const std::size_t offset = requests_offset + index * sizeof(Request);
     if (read_at(fd_.get(), &again, sizeof again, offset) == sizeof again &&
         state_of(again) == state_of(request))
-      all.push_back(describe(*request, now));
+      all.push_back(describe(*request, index, now));
   });
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.age_ms > b.age_ms; });
   return all;

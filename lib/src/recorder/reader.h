@@ -17,6 +17,7 @@ struct InFlight {
   std::uint32_t thread = 0;
   std::uint64_t domain = 0;
   std::uint32_t timeout_ms = 0;  // its own; 0: the service's
+  std::uint64_t id = 0;          // of no other request of this worker
 };
 
 struct Counters {
