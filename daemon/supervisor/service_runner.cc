@@ -40,14 +40,18 @@ std::string say_step(const core::ServiceConfig& config, const std::string& step)
   return step;
 }
 
+std::uint32_t millis_or_none(const std::optional<core::Millis>& time) {
+  return static_cast<std::uint32_t>(time.value_or(core::Millis(0)).count());
+}
+
 }  // namespace
 
 ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config)
     : shared_(shared),
       service_(std::move(config), shared.next_worker, shared.random),
-      timer_(shared.loop.timer([this] {
-        feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); });
-      })) {}
+      timer_(shared.loop.timer(
+          [this] { feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); }); })),
+      watch_(shared.loop, *this, service_.config()) {}
 
 base::Result<void> ServiceRunner::open_listeners() {
   const auto& config = service_.config();
@@ -307,10 +311,12 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
               return;
             }
             const auto& config = service_.config();
-            send_to(id, proto::Welcome{proto::protocol_version, config.name, process.subject.slot, id,
-                                       process.subject.generation,
-                                       static_cast<std::uint32_t>(config.drain_deadline.count()),
-                                       static_cast<std::uint32_t>(config.lame_duck.count())});
+            send_to(id,
+                    proto::Welcome{proto::protocol_version, config.name, process.subject.slot, id,
+                                   process.subject.generation,
+                                   static_cast<std::uint32_t>(config.drain_deadline.count()),
+                                   static_cast<std::uint32_t>(config.lame_duck.count()),
+                                   millis_or_none(config.watchdog), millis_or_none(config.request_timeout)});
           },
           [&](const proto::Ready&) {
             feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(id, now, out); });
@@ -333,7 +339,11 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
               s.on_disconnect(id, last.deadline, now, out);
             });
           },
-          [](const proto::Crash&) {},
+          [&](const proto::Crash& crash) {
+            feed([&](core::Service& s, core::Time now, core::Effects& out) {
+              s.on_crash(id, crash.contained, now, out);
+            });
+          },
           [&](const proto::AppMessage& app) { shared_.message(id, app.body); },
           [](const proto::Welcome&) {},
           [](const proto::VerdictGiven&) {},
@@ -442,6 +452,7 @@ bool ServiceRunner::notified(const os::Notification& notification) {
     };
     if (const auto it = fields.find("STATUS"); it != fields.end()) process->status = it->second;
     const core::WorkerId worker = id;
+    if (is("WATCHDOG")) watch_.beat(worker);
     if (is("READY"))
       feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(worker, now, out); });
     if (is("STOPPING"))
@@ -480,6 +491,24 @@ void ServiceRunner::announce(core::WorkerId worker, std::uint32_t slot, std::str
   if (worker != 0) event.slot = slot;
   if (const auto* process = find(worker)) event.pid = process->subject.pid;
   shared_.announce(std::move(event));
+}
+
+std::optional<Watch::Patient> ServiceRunner::patient(core::WorkerId worker) const {
+  const auto known = service_.workers().find(worker);
+  const auto process = processes_.find(worker);
+  if (known == service_.workers().end() || process == processes_.end()) return std::nullopt;
+  const bool linked = service_.config().ready == core::ReadyBy::library && process->second->recorder;
+  return Watch::Patient{&known->second, &process->second->subject,
+                        linked ? &process->second->recorder->reader() : nullptr};
+}
+
+void ServiceRunner::report(const Subject& subject, proto::FailureRecord record, bool shows_query) {
+  shared_.failures.report(subject, std::move(record), shows_query);
+  ++failures_;
+}
+
+void ServiceRunner::announce(const core::Worker& worker, std::string type, std::string text) {
+  announce(worker.id, worker.slot, std::move(type), std::move(text));
 }
 
 void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {

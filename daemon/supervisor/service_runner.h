@@ -15,6 +15,7 @@
 #include "supervisor/failures.h"
 #include "supervisor/listeners.h"
 #include "supervisor/loop.h"
+#include "supervisor/watch.h"
 #include "supervisor/worker_process.h"
 
 namespace refork::supervisor {
@@ -35,7 +36,7 @@ struct Shared {
 
 // One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is
 // there.
-class ServiceRunner {
+class ServiceRunner : private Watch::Ward {
  public:
   using Done = core::Operations::Done;
   using Order = std::function<base::Result<core::JobId>(core::Service&, core::Time, core::Effects&)>;
@@ -49,7 +50,7 @@ class ServiceRunner {
   base::Result<void> send(core::WorkerId worker, std::string_view json);  // 0: to all
   bool notified(const os::Notification& notification);                    // false: none of its workers
 
-  const core::Service& service() const { return service_; }
+  const core::Service& service() const override { return service_; }
   core::WorkerId in_slot(std::uint32_t slot) const;  // its current worker, 0 for none
   core::ServiceStatus status() const;
   void list_pids(std::vector<pid_t>& pids) const;
@@ -57,7 +58,7 @@ class ServiceRunner {
 
  private:
   using Input = std::function<void(core::Service&, core::Time, core::Effects&)>;
-  void feed(const Input& input);
+  void feed(const Input& input) override;
   void perform(const core::Effect& effect);
   void rearm();
 
@@ -74,6 +75,10 @@ class ServiceRunner {
   void ended(const core::Ended& ended);
   void on_listener_reopened(const std::string& address);
   void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
+  // for watch_
+  std::optional<Watch::Patient> patient(core::WorkerId worker) const override;
+  void report(const Subject& subject, proto::FailureRecord record, bool shows_query) override;
+  void announce(const core::Worker& worker, std::string type, std::string text) override;
   void look_for_dump(core::WorkerId worker);
   void allow_core(const WorkerProcess& process, bool allowed) const;
   void drain_begins(core::WorkerId worker);
@@ -93,6 +98,7 @@ class ServiceRunner {
   std::uint64_t failures_ = 0;
   core::ServiceState shown_ = core::ServiceState::stopped;
   Loop::Source timer_;
+  Watch watch_;
 };
 
 }  // namespace refork::supervisor

@@ -89,6 +89,8 @@ base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const
   environment["REFORK_SLOT"] = std::to_string(what.slot);
   environment["REFORK_WORKER"] = std::to_string(what.worker);
   if (config.ready == core::ReadyBy::notify) environment["NOTIFY_SOCKET"] = notify_socket;
+  if (config.ready == core::ReadyBy::notify && config.watchdog)
+    environment["WATCHDOG_USEC"] = std::to_string(std::chrono::microseconds(*config.watchdog).count());
   for (const auto& [name, value] : environment) plan.environment.push_back(name + "=" + value);
   return plan;
 }

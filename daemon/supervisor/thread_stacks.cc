@@ -1,5 +1,5 @@
-// What the threads of a worker are doing: in their own words, by way of the flight recorder, otherwise as the kernel
-// sees them. Naming the frames is refork-symbolizer's business.
+// What the threads of a worker are doing: in their own words, by way of the flight recorder, otherwise as the
+// kernel sees them. Naming the frames is refork-symbolizer's business.
 #include "supervisor/thread_stacks.h"
 
 #include <unistd.h>
@@ -39,8 +39,8 @@ std::string executable_of(pid_t pid) {
   return std::string(path, length > 0 ? static_cast<std::size_t>(length) : 0);
 }
 
-std::vector<proto::Frame> frames_of(const std::vector<recorder::Address>& stack, const std::string& executable,
-                                    BuildIds& build_ids) {
+std::vector<proto::Frame> frames_of(const std::vector<recorder::Address>& stack,
+                                    const std::string& executable, BuildIds& build_ids) {
   std::vector<proto::Frame> frames;
   for (const auto& address : stack) {
     proto::Frame frame;
@@ -72,11 +72,12 @@ std::vector<proto::ThreadStack> StackDemand::result(BuildIds& build_ids) const {
   const std::string executable = executable_of(pid_);
   if (reader_)
     for (auto& told : reader_->thread_stacks())
-      threads.push_back({told.tid, told.name, told.request_label,
-                         frames_of(told.frames, executable, build_ids)});
+      threads.push_back(
+          {told.tid, told.name, told.request_label, frames_of(told.frames, executable, build_ids)});
   for (const auto& seen : os::describe_threads(pid_)) {
     const bool asked = thread_ == 0 || seen.tid == thread_;
-    const auto known = std::ranges::find(threads, static_cast<std::uint32_t>(seen.tid), &proto::ThreadStack::tid);
+    const auto known =
+        std::ranges::find(threads, static_cast<std::uint32_t>(seen.tid), &proto::ThreadStack::tid);
     if (asked && known == threads.end()) threads.push_back(kernel_stack(seen));
   }
   std::ranges::stable_partition(threads, [](const auto& thread) { return !thread.request.empty(); });

@@ -1,5 +1,5 @@
-// Regular looks at what workers say of themselves in their flight recorders. What follows from it is core's to
-// decide; here it is found out and recorded.
+// Regular looks at what workers say of themselves in their flight recorders. What follows from it is core's
+// to decide; here it is found out and recorded.
 #include "supervisor/watch.h"
 
 #include <algorithm>
@@ -17,7 +17,8 @@ constexpr core::Millis stacks_interval{20};  // while stacks are awaited
 
 core::Millis millis(std::uint64_t ms) { return core::Millis(static_cast<std::int64_t>(ms)); }
 
-std::optional<proto::RequestRef> request_of(const std::vector<recorder::InFlight>& requests, std::uint32_t thread) {
+std::optional<proto::RequestRef> request_of(const std::vector<recorder::InFlight>& requests,
+                                            std::uint32_t thread) {
   const auto found = std::ranges::find(requests, thread, &recorder::InFlight::thread);
   if (found == requests.end()) return std::nullopt;
   return proto::RequestRef{found->label, found->age_ms};
@@ -99,8 +100,8 @@ std::vector<core::Pulse> Watch::pulses(const Patient& patient, const Chart& char
     for (const auto& beat : patient.reader->beats())
       all.push_back({beat.thread, millis(beat.age_ms), os::read_task(pid, static_cast<pid_t>(beat.thread))});
   else if (chart.beat)
-    all.push_back({static_cast<std::uint32_t>(pid), std::chrono::duration_cast<core::Millis>(now - *chart.beat),
-                   os::read_task(pid, pid)});
+    all.push_back({static_cast<std::uint32_t>(pid),
+                   std::chrono::duration_cast<core::Millis>(now - *chart.beat), os::read_task(pid, pid)});
   return all;
 }
 
@@ -166,8 +167,9 @@ void Watch::tell_timeouts(const Patient& patient, Chart& chart) {
     record.build_ids = build_ids;
     record.in_flight_at_failure = late.in_flight;
     ward_.report(*patient.subject, std::move(record), shows_query);
-    ward_.feed(
-        [&](core::Service& s, core::Time now, core::Effects& out) { s.on_request_timeout(id, what, now, out); });
+    ward_.feed([&](core::Service& s, core::Time now, core::Effects& out) {
+      s.on_request_timeout(id, what, now, out);
+    });
   }
 }
 

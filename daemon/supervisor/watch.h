@@ -18,8 +18,9 @@
 
 namespace refork::supervisor {
 
-// Looks after the workers of one service, every now and then, as far as its configuration wants it: loops that
-// hang, requests that take too long, what is used up. Where nothing of it is configured, it does nothing at all.
+// Looks after the workers of one service, every now and then, as far as its configuration wants it: loops
+// that hang, requests that take too long, what is used up. Where nothing of it is configured, it does nothing
+// at all.
 class Watch {
  public:
   // Never longer without a look at requests and usage, nor shorter between two looks.
