@@ -1,6 +1,6 @@
 // A server that has never heard of librefork: it takes its listening socket as LISTEN_FDS says, and ends on
 // SIGTERM when its request is answered. --notify: says READY=1; --deaf: ignores SIGTERM; --stopping: says
-// STOPPING=1 on SIGTERM.
+// STOPPING=1 on SIGTERM; --watchdog: says READY=1, and WATCHDOG=1 as often as it was asked to.
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,7 @@ void answer(int client) {
     pollfd none{-1, 0, 0};
     for (int left = kSlowMs; left > 0; left -= 10) ::poll(&none, 1, 10);
   }
+  while (request.find("/hang") != std::string_view::npos) ::poll(nullptr, 0, -1);
   const std::string body = std::to_string(::getpid());
   const std::string text = "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) +
                            "\r\nConnection: close\r\n\r\n" + body;
@@ -46,14 +48,18 @@ int main(int argc, char** argv) {
   struct sigaction action {};
   action.sa_handler = mode == "--deaf" ? SIG_IGN : [](int) { terminated = 1; };
   ::sigaction(SIGTERM, &action, nullptr);
-  if (mode == "--notify" || mode == "--stopping") notify("READY=1\nSTATUS=serving");
+  if (mode == "--notify" || mode == "--stopping" || mode == "--watchdog") notify("READY=1\nSTATUS=serving");
+  timespec beat{};
+  const timespec* const interval = mode == "--watchdog" ? &beat : nullptr;
+  if (const char* const usec = std::getenv("WATCHDOG_USEC")) beat.tv_nsec = std::atol(usec) * 1000 / 4;
   sigset_t term, before;
   sigemptyset(&term);
   sigaddset(&term, SIGTERM);
   ::sigprocmask(SIG_BLOCK, &term, &before);
   while (!terminated) {
     pollfd listener{kListener, POLLIN, 0};
-    if (::ppoll(&listener, 1, nullptr, &before) <= 0) continue;
+    if (interval) notify("WATCHDOG=1");
+    if (::ppoll(&listener, 1, interval, &before) <= 0) continue;
     const int client = ::accept4(kListener, nullptr, nullptr, SOCK_CLOEXEC);
     if (client < 0) continue;
     answer(client);

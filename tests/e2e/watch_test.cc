@@ -1,0 +1,126 @@
+// Workers that reforkd looks after: loops that hang, requests that take too long, workers that have served
+// enough.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "e2e/scene.h"
+
+namespace refork::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+// Under a load of other tests a loop may be late: the sanitized ones are slow.
+const std::string kWatchdog = kSanitized ? "2s" : "400ms";
+
+Daemon beating() {
+  return web_of(unlinked_server(), {"--workers", "1", "--ready", "notify", "--watchdog", kWatchdog},
+                {"--watchdog"});
+}
+
+TEST(Hang, OfAWorkerWithoutLibreforkIsToldByItsThreadsAndEndedAndReplaced) {
+  const Daemon daemon = beating();
+  const pid_t pid = daemon.pids().at(0);
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  const json& hang = failures[0];
+  EXPECT_EQ(hang["kind"], "hang");
+  EXPECT_EQ(hang["pid"], pid);
+  EXPECT_THAT(hang["message"].get<std::string>(), StartsWith("its loop has not beaten for "));
+  ASSERT_EQ(hang["threads"].size(), 1U) << hang;
+  EXPECT_EQ(hang["threads"][0]["tid"], pid);
+  EXPECT_EQ(hang["threads"][0]["name"], "unlinked_server");
+  EXPECT_THAT(hang["threads"][0]["stack"][0]["function"].get<std::string>(), HasSubstr("sleeping"));
+  EXPECT_EQ(hang["drain"]["requested"], "error");
+  EXPECT_EQ(hang["drain"]["outcome"], "deadline");
+  EXPECT_EQ(hang["exit"]["signal"], SIGKILL);
+  EXPECT_TRUE(wait_until_settled(daemon));
+  EXPECT_NE(http_get(daemon.address(), "/").body, std::to_string(pid));
+}
+
+TEST(Hang, AStoppedProcessIsOne) {
+  const Daemon daemon = beating();
+  const pid_t pid = daemon.pids().at(0);
+  ASSERT_EQ(::kill(pid, SIGSTOP), 0);
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  EXPECT_EQ(failures[0]["kind"], "hang");
+  EXPECT_THAT(failures[0]["threads"][0]["stack"][0]["function"].get<std::string>(), HasSubstr("stopped"));
+  EXPECT_TRUE(wait_until_settled(daemon));
+}
+
+TEST(Hang, ALoopThatBeatsIsLeftAlone) {
+  const Daemon daemon = beating();
+  const Events events(daemon);
+  const auto before = daemon.pids();
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(http_get(daemon.address(), "/").status, 200);
+  EXPECT_EQ(daemon.pids(), before);
+  EXPECT_EQ(daemon.failures().size(), 0U);
+}
+
+TEST(RequestTimeout, NamesTheRequestOnceAndReplacesItsWorker) {
+  const Daemon daemon =
+      web_of("http_threads", {"--request-timeout", "200ms", "--drain-deadline", "1s"}, {"--show-query"});
+  const pid_t pid = daemon.pids().at(0);
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang?token=7"));
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  const json& timeout = failures[0];
+  EXPECT_EQ(timeout["kind"], "timeout");
+  EXPECT_EQ(timeout["message"], "a request takes longer than 200 ms");
+  EXPECT_EQ(timeout["request"]["label"], "GET /hang?token=[redacted]");
+  EXPECT_GE(timeout["request"]["age_ms"], 200);
+  EXPECT_EQ(timeout["in_flight_at_failure"], 1);
+  EXPECT_EQ(timeout["drain"]["requested"], "error");
+  EXPECT_EQ(timeout["drain"]["outcome"], "deadline");
+  EXPECT_THAT(cut_by(timeout), testing::ElementsAre("GET /hang?token=[redacted]"));
+  EXPECT_TRUE(wait_until_settled(daemon));
+  EXPECT_NE(daemon.pids().at(0), pid);
+}
+
+TEST(RequestTimeout, ARequestInTimeIsNone) {
+  const Daemon daemon = web_of("http_threads", {"--request-timeout", "30s"});
+  EXPECT_EQ(http_get(daemon.address(), "/?delay=300").status, 200);
+  EXPECT_EQ(daemon.failures().size(), 0U);
+}
+
+TEST(Recycle, AWorkerThatHasServedEnoughIsReplacedWithoutAFailure) {
+  Daemon daemon = web_of("http_threads", {"--recycle-requests", "20"});
+  const Events events(daemon);
+  const pid_t pid = daemon.pids().at(0);
+  for (int i = 0; i < 22; ++i) ASSERT_EQ(http_get(daemon.address(), "/").status, 200);
+  ASSERT_TRUE(events.wait_for("\"worker-recycled\""));
+  EXPECT_THAT(*events.line("\"worker-recycled\""), HasSubstr("it has served "));
+  EXPECT_TRUE(wait_until_gone(pid));
+  EXPECT_TRUE(wait_until_settled(daemon));
+  EXPECT_EQ(http_get(daemon.address(), "/").status, 200);
+  EXPECT_EQ(daemon.failures().size(), 0U);
+  const auto ends = ends_after_stop(daemon);
+  ASSERT_EQ(ends.size(), 2U);
+  EXPECT_EQ(ends[0].requested, "recycle");
+  EXPECT_EQ(ends[0].outcome, "clean");
+}
+
+TEST(Recycle, AllWorkersInTheirTurnByAge) {
+  const Daemon daemon = web_of("http_threads", {"--workers", "3", "--recycle-age", "1s"});
+  const auto before = daemon.pids();
+  ASSERT_EQ(before.size(), 3U);
+  for (const pid_t pid : before) EXPECT_TRUE(wait_until_gone(pid));
+  EXPECT_EQ(daemon.failures().size(), 0U);
+}
+
+TEST(Recycle, ForMemory) {
+  const Daemon daemon = web_of("http_threads", {"--recycle-memory", "1K"});
+  EXPECT_TRUE(wait_until_gone(daemon.pids().at(0)));
+  EXPECT_EQ(daemon.failures().size(), 0U);
+}
+
+}  // namespace
+}  // namespace refork::test
