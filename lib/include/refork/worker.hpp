@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,9 @@ class REFORK_API Request {
   Request& operator=(Request&& other) noexcept;
   ~Request();
   void end() noexcept;
+  // From its beginning it may take this long; then it is recorded as a failure of kind `timeout`, and its
+  // worker replaced. 0: the service's `request_timeout`, which is also what it begins with.
+  void timeout(std::chrono::milliseconds limit) noexcept;
   explicit operator bool() const noexcept { return token_ != 0; }
 
  private:
@@ -76,9 +80,18 @@ class REFORK_API Hold {
 // REFORK_CHANNEL, REFORK_RECORDER and LISTEN_* out of the environment, so that nothing this process starts
 // takes itself for a worker. A child forked without exec is none either: there all of this does nothing.
 //
-// It handles SIGTERM (by a handler with SA_RESTART, from the constructor to the destructor) and, while
-// draining, SIGRTMAX-2, the deadline's kernel timer; leave both to it, or call drain() from your own handling
-// of SIGTERM.
+// It handles SIGTERM (by a handler with SA_RESTART, from the constructor to the destructor), SIGRTMAX-3 (the
+// stacks of threads are asked for) and, while draining, SIGRTMAX-2, the deadline's kernel timer; leave these
+// to it, or call drain() from your own handling of SIGTERM.
+//
+// It also handles what a process dies of: SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, and SIGSYS and SIGTRAP
+// where nobody does yet. It records the fault, tells reforkd, which starts the replacement at once, and then
+// goes on to the handler that was there before it, or lets the process die of the signal as it would have
+// done, with its core. So a handler that recovers from such signals (a garbage collector's, a sandbox's) is
+// to be installed after the Worker is made, and to pass on to the Worker's what it does not recover from; one
+// that was there before is called too late to keep the process. A stack overflow is recorded in the main
+// thread and in threads that have begun a request or run a domain: they have an alternate stack, their own or
+// librefork's.
 //
 // All members may be called from any thread. Callbacks run on the worker's control thread or, for on_pause,
 // on the thread whose error caused it (on the control thread if another callback was under way); in Drive::fd
@@ -111,6 +124,19 @@ class REFORK_API Worker {
     // The queries in the labels of requests ("GET /search?q=7") are meant for the operator's eyes. Otherwise
     // they are hidden wherever a label is recorded. The service's own `redact` goes before this.
     bool show_query = false;
+    // A memory fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL) of a thread that has prepared an answer does not end
+    // the process at once: the answer is sent, the thread frozen where it stands for ever, and the worker
+    // drains; it dies of the signal, with its core, when the other threads have finished, or at the drain's
+    // deadline.
+    //
+    // This is unsound, and meant for servers whose requests share little. The frozen thread keeps its locks,
+    // so whoever needs one of them waits until the deadline, which ends the process (if it was the
+    // allocator's, all do). What it was changing stays half changed, and the others go on reading it. The
+    // fault may have come from memory that was damaged long before, by another request: the others may answer
+    // nonsense, or write it to your database. Do not use it where a wrong answer is worse than none, in
+    // processes that write files or shared memory that outlive them, or with secrets that an attacker could
+    // want to get at by more than one try.
+    bool contain_faults = false;
   };
 
   // Throws std::logic_error for a second Worker, std::runtime_error if $REFORK_CHANNEL is set but is no
@@ -135,6 +161,24 @@ class REFORK_API Worker {
   Request begin(std::string_view label);
   Request begin(std::string_view label, const Domain& domain);
   Hold hold();
+
+  // This thread is alive. Where the service has a watchdog, a thread that has called it once and then not for
+  // as long as the watchdog waits is hung, and the worker replaced; threads that never call it are not
+  // watched, nor those that have ended. Call it from the thread's own loop, every beat_every(). Cheap; does
+  // nothing where there is no watchdog.
+  void beat() noexcept;
+  // Nothing where nobody looks. As long as reforkd has not said whether somebody does, a second: ask again
+  // then.
+  std::optional<std::chrono::milliseconds> beat_every() const noexcept;
+
+  // For faults that are contained (Options::contain_faults): should this thread fault from now on, `bytes` go
+  // out on `fd`, which is then shut for writing, and `request` ends as answered. `hold` is that of the
+  // connection. The bytes are not copied: they stay as they are until withdraw_answer(), or until this thread
+  // prepares another one. Withdraw it before the first byte of another answer is sent. A few stores; any
+  // thread for itself.
+  static void prepare_answer(const Request& request, const Hold& hold, int fd,
+                             std::string_view bytes) noexcept;
+  static void withdraw_answer() noexcept;
 
   // Stop accepting for now; accept again; stop for good. Set before ready(); setting another waits until the
   // old one is not running on another thread. A worker that serves on after an error (a storm) is not paused

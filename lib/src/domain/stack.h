@@ -10,7 +10,8 @@ struct Thread {
   const State* adopting = nullptr;  // its new error handler is being copied: handles in it do not count
   bool handler_failed = false;      // see failed_handler.h
   bool recording = false;           // it is in the sink
-  bool unusual = false;             // leaving a call takes more than taking it off the stack
+  bool unusual = true;              // leaving a call takes more than taking it off the stack
+  bool greeted = false;             // it has left a domain before
 };
 
 // initial-exec: one load from the thread pointer, also in the shared library (a few dozen bytes of static
@@ -21,6 +22,8 @@ enum class Entry {
   scope,
   call,
 };
+
+void greet_this_thread() noexcept;
 
 inline void push(Frame& frame, State* state, Entry entry) noexcept {
   frame.previous = this_thread.top;

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "domain/active.h"
 #include "domain/describe.h"
 #include "domain/sink.h"
 #include "domain/snapshot.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr std::chrono::seconds record_time{1};
 
 std::atomic<std::terminate_handler> next_handler{nullptr};
+std::atomic_flag begun = ATOMIC_FLAG_INIT;
 
 void record_terminate() noexcept {
   Failure failure;
@@ -44,7 +46,6 @@ void record_terminate() noexcept {
 // what a second record would need.
 void record_once() noexcept {
   if (detail::this_thread.recording) return;
-  static std::atomic_flag begun = ATOMIC_FLAG_INIT;
   static std::atomic<bool> told{false};
   if (!begun.test_and_set()) {
     record_terminate();
@@ -64,6 +65,8 @@ void record_once() noexcept {
 }
 
 }  // namespace
+
+bool terminating() noexcept { return begun.test(); }
 
 void watch_terminate(bool watch) noexcept {
   if (watch) {

@@ -18,6 +18,7 @@ void leave(Call& call) noexcept {
   pop(call.frame);
   if (call.frame.previous) return;
   this_thread.unusual = false;
+  if (!this_thread.greeted) greet_this_thread();
   if (this_thread.handler_failed) forget_failed_handler();
 }
 

@@ -7,6 +7,9 @@
 
 #include <stdexcept>
 
+#include "crash/crash.h"
+#include "crash/thread.h"
+#include "domain/active.h"
 #include "worker/impl.h"
 #include "worker/standalone.h"
 
@@ -26,14 +29,14 @@ bool drains_after_errors(const Worker::Options& options, bool supervised, bool s
 }
 
 // Blocks all signals for the thread that is made meanwhile, but those that tell of its own faults, SIGTERM
-// (which has a handler, and may be blocked everywhere else) and the deadline's.
+// (which has a handler, and may be blocked everywhere else), the deadline's and the one that asks for stacks.
 class SignalsBlocked {
  public:
   SignalsBlocked() {
     sigset_t mask;
     sigfillset(&mask);
-    for (const int signal :
-         {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGTERM, worker::deadline_signal()})
+    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGTERM,
+                             worker::deadline_signal(), recorder::stacks_signal()})
       sigdelset(&mask, signal);
     pthread_sigmask(SIG_SETMASK, &mask, &before_);
   }
@@ -82,6 +85,7 @@ Worker::Impl::Impl(const Options& options)
   if (options.show_query) writer_.set_shows_query();
   worker::process.draining.store(false);
   worker::process.terminate.store(false);
+  worker::process.beat_every_ms.store(link_ ? worker::beat_unknown : worker::never_beats);
   worker::process.writer.store(&writer_);
   worker::watch_forks(link_ ? link_->fd() : -1);
   worker::catch_sigterm();
@@ -89,6 +93,7 @@ Worker::Impl::Impl(const Options& options)
     poller_.watch_channel(link_->fd());
     post(proto::Hello{proto::protocol_version, proto::protocol_version, REFORK_VERSION});
   }
+  watch_crashes();
   domain::set_sink(this);
   if (options_.drive == Drive::thread) start_thread();
 }
@@ -96,8 +101,24 @@ Worker::Impl::Impl(const Options& options)
 Worker::Impl::~Impl() {
   domain::set_sink(nullptr);
   finish();
+  crash::unwatch();
   worker::watch_forks(-1);
   worker::restore_sigterm();
+}
+
+void Worker::Impl::watch_crashes() {
+  crash::Setup setup;
+  setup.writer = &writer_;
+  setup.channel_fd = link_ ? link_->fd() : -1;
+  setup.crashed = proto::encode(proto::Crash{false});
+  setup.contained = proto::encode(proto::Crash{true});
+  setup.show_query = options_.show_query;
+  setup.holds = &worker::process.holds;
+  setup.wake = worker::wake;
+  crash::watch(setup);
+  crash::set_limit(drain_deadline_);
+  if (options_.contain_faults) crash::contain_faults();
+  domain::greet_threads(crash::meet_thread);
 }
 
 void Worker::Impl::start_thread() {
@@ -114,6 +135,7 @@ void Worker::Impl::start_thread() {
   pthread_attr_destroy(&attributes);
   if (error == 0) return;
   domain::set_sink(nullptr);
+  crash::unwatch();
   worker::watch_forks(-1);
   worker::restore_sigterm();
   fail_to_start(base::errno_error("start the worker's control thread", error));
@@ -132,6 +154,8 @@ void Worker::Impl::stop_thread() noexcept {
 void* Worker::Impl::control_thread(void* self) noexcept {
   auto& impl = *static_cast<Impl*>(self);
   pthread_setname_np(pthread_self(), "refork");
+  crash::meet();
+  crash::drives(true);
   const auto over = [&impl] {
     const std::lock_guard lock(impl.mutex_);
     return impl.life_ == worker::Life::finished;
@@ -154,6 +178,7 @@ void Worker::Impl::step() noexcept {
   poller_.clear();
   try {
     if (worker::process.terminate.exchange(false)) drain(DrainReason::operator_);
+    if (crash::contained()) begin_drain(DrainReason::error, std::nullopt, options_.exit_error, false);
     if (link_) receive();
     expire(Clock::now());
   } catch (const std::exception& error) {
@@ -211,6 +236,9 @@ void Worker::Impl::welcomed(const proto::Welcome& welcome) {
                      std::to_string(proto::protocol_version) + ": install the same release of both");
     return primary_lost(options_.exit_error);
   }
+  worker::process.beat_every_ms.store(
+      welcome.watchdog_ms == 0 ? worker::never_beats : std::max(1u, welcome.watchdog_ms / beats_in_watchdog));
+  crash::set_limit(std::chrono::milliseconds(welcome.drain_deadline_ms));
   const std::lock_guard lock(mutex_);
   drain_deadline_ = std::chrono::milliseconds(welcome.drain_deadline_ms);
   lame_duck_ = std::chrono::milliseconds(welcome.lame_duck_ms);

@@ -11,21 +11,20 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string_view>
 
+#include "crash/build_id.h"
 #include "proto/stack.h"
 
 namespace refork::worker {
 namespace {
 
+static_assert(2 * crash::max_build_id == proto::max_build_id);
+
 struct Free {
   void operator()(char* text) const noexcept { std::free(text); }
 };
-
-// The ELF header and what follows it at once are mapped at least this far.
-constexpr std::size_t header_page = 4096;
 
 std::string demangle(const char* name) {
   int status = 0;
@@ -67,53 +66,15 @@ const link_map* own_module() {
   return own;
 }
 
-std::string to_hex(const unsigned char* bytes, std::size_t size) {
+std::string build_id_of(const dl_find_object& module) {
+  unsigned char id[crash::max_build_id];
+  const std::size_t size = crash::find_build_id(module, id);
   std::string text;
   for (std::size_t i = 0; i < size; ++i) {
-    text += "0123456789abcdef"[bytes[i] >> 4];
-    text += "0123456789abcdef"[bytes[i] & 15];
+    text += "0123456789abcdef"[id[i] >> 4];
+    text += "0123456789abcdef"[id[i] & 15];
   }
   return text;
-}
-
-// The build-id in one segment of notes; empty if it has none.
-std::string build_id_in(const unsigned char* notes, std::size_t size, std::size_t alignment) {
-  const auto padded = [alignment](std::size_t length) { return (length + alignment - 1) & ~(alignment - 1); };
-  for (std::size_t at = 0; at + sizeof(ElfW(Nhdr)) <= size;) {
-    ElfW(Nhdr) note;
-    std::memcpy(&note, notes + at, sizeof note);
-    const std::size_t name = at + sizeof note, text = name + padded(note.n_namesz);
-    if (text > size || note.n_descsz > size - text) break;
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(notes + name, "GNU", 4) == 0)
-      return note.n_descsz * 2 <= proto::max_build_id ? to_hex(notes + text, note.n_descsz) : "";
-    at = text + padded(note.n_descsz);
-  }
-  return "";
-}
-
-// From the program headers in memory, where the first mapping of nearly every module begins with them. No
-// file is touched: it may be another one by now.
-std::string build_id_of(const dl_find_object& module) {
-  const auto* start = static_cast<const unsigned char*>(module.dlfo_map_start);
-  const auto size = static_cast<std::size_t>(static_cast<const unsigned char*>(module.dlfo_map_end) - start);
-  ElfW(Ehdr) header;
-  if (size < sizeof header) return "";
-  std::memcpy(&header, start, sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(ElfW(Phdr)) ||
-      header.e_phoff > header_page || header.e_phnum > (header_page - header.e_phoff) / sizeof(ElfW(Phdr)))
-    return "";
-  for (std::size_t i = 0; i < header.e_phnum; ++i) {
-    ElfW(Phdr) segment;
-    std::memcpy(&segment, start + header.e_phoff + i * sizeof segment, sizeof segment);
-    if (segment.p_type != PT_NOTE) continue;
-    const auto address = module.dlfo_link_map->l_addr + segment.p_vaddr;
-    const auto begin = reinterpret_cast<std::uintptr_t>(start);
-    if (address < begin || address - begin > size || segment.p_filesz > size - (address - begin)) continue;
-    auto id = build_id_in(reinterpret_cast<const unsigned char*>(address), segment.p_filesz,
-                          segment.p_align == 8 ? 8 : 4);
-    if (!id.empty()) return id;
-  }
-  return "";
 }
 
 }  // namespace

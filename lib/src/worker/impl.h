@@ -83,6 +83,7 @@ class Worker::Impl final : public domain::Sink {
   static constexpr std::size_t receive_at_once =
       64;  // messages in one step, so that deadlines keep their turn
   static constexpr std::size_t control_stack = 512 * 1024;
+  static constexpr std::uint32_t beats_in_watchdog = 4;
   // Messages kept until on_message takes them; those that come when it is full are dropped.
   static constexpr std::size_t max_early = 1024, max_early_bytes = 1024 * 1024;
 
@@ -90,6 +91,7 @@ class Worker::Impl final : public domain::Sink {
   static worker::Environment environment_or_throw();
   static recorder::Writer& recorder_or_throw(worker::Environment& environment);
   static worker::Poller poller_or_throw();
+  void watch_crashes();
   void start_thread();
   void stop_thread() noexcept;
   static void* control_thread(void* self) noexcept;
@@ -118,6 +120,7 @@ class Worker::Impl final : public domain::Sink {
                    const Args&... args) noexcept;
   void say_goodbye(bool deadline) noexcept;
   [[noreturn]] void leave(int exit_code) noexcept;
+  [[noreturn]] static void end_process(int exit_code) noexcept;
   [[noreturn]] void leave_at_deadline() noexcept;
 
   template <class Signature>

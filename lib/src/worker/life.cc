@@ -7,6 +7,7 @@
 
 #include <cstdio>
 
+#include "crash/crash.h"
 #include "worker/impl.h"
 #include "worker/standalone.h"
 
@@ -90,7 +91,9 @@ Worker::Impl::Step Worker::Impl::next_step() const noexcept {
   if (life_ == Life::finished) return Step::none;
   if (life_ == Life::draining) {
     if (told_ != Told::draining && told_ != Told::drained) return Step::drain;
-    if (told_ == Told::draining && idle()) return on_drained_ ? Step::drained : Step::leave;
+    // After a contained fault the application cannot end by itself: one of its threads is frozen.
+    if (told_ == Told::draining && idle())
+      return on_drained_ && !crash::contained() ? Step::drained : Step::leave;
   } else if (worker::accepts(life_) != (told_ == Told::accepting)) {
     return worker::accepts(life_) ? Step::resume : Step::pause;
   }
@@ -165,14 +168,23 @@ void Worker::Impl::say_goodbye(bool deadline) noexcept {
 }
 
 void Worker::Impl::leave(int exit_code) noexcept {
-  std::fflush(stdout);  // not all files: another thread may sit in a read of one, and hold its lock
-  std::fflush(stderr);
+  if (!crash::contained()) {  // whose thread may hold their locks
+    std::fflush(stdout);      // not all files: another thread may sit in a read of one, and hold its lock
+    std::fflush(stderr);
+  }
   say_goodbye(false);
+  end_process(exit_code);
+}
+
+void Worker::Impl::end_process(int exit_code) noexcept {
+  if (crash::contained()) crash::die();
   _exit(exit_code);
 }
 
-// The entries of the requests that are cut stay in the flight recorder: reforkd names them.
+// The entries of the requests that are cut stay in the flight recorder: reforkd names them, with the stacks
+// of their threads.
 void Worker::Impl::leave_at_deadline() noexcept {
+  crash::tell_stacks(nullptr);
   say_goodbye(true);
   if (!link_) {
     char text[96];
@@ -180,7 +192,7 @@ void Worker::Impl::leave_at_deadline() noexcept {
                   static_cast<unsigned long long>(writer_.in_flight()));
     worker::complain(text);
   }
-  _exit(options_.exit_deadline);
+  end_process(options_.exit_deadline);
 }
 
 int Worker::Impl::finish() noexcept {
@@ -198,6 +210,7 @@ int Worker::Impl::finish() noexcept {
   if (!first) return exit_code;
   if (!link_) worker::notify_manager("STOPPING=1");
   say_goodbye(false);
+  if (crash::contained()) crash::die();
   worker::disarm_second_line();
   return exit_code;
 }

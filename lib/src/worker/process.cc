@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "crash/crash.h"
 #include "proto/messages.h"
 
 namespace refork::worker {
@@ -50,17 +51,20 @@ extern "C" void on_sigterm(int) {
   errno = saved;
 }
 
-extern "C" void on_second_line(int) {
+extern "C" void on_second_line(int, siginfo_t*, void* context) {
+  crash::tell_stacks(context);
   const int fd = second_line.channel_fd.load();
   if (fd >= 0)
     static_cast<void>(
         ::send(fd, second_line.farewell.data(), second_line.farewell.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+  if (crash::contained()) crash::die();
   _exit(second_line.exit_code.load());
 }
 
 // Async-signal-safe: a fork of a process with threads allows no more.
 extern "C" void in_child() {
   if (process.writer.load() == nullptr) return;
+  crash::forget();
   forked.store(true);
   process.writer.store(nullptr);
   process.draining.store(false);
@@ -111,7 +115,8 @@ void arm_second_line(std::chrono::steady_clock::time_point deadline, int channel
   event.sigev_signo = deadline_signal();
   if (timer_create(CLOCK_MONOTONIC, &event, &second_line.timer) != 0) return;
   struct sigaction action {};
-  action.sa_handler = on_second_line;
+  action.sa_sigaction = on_second_line;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(deadline_signal(), &action, &second_line.before);
   using namespace std::chrono;
   const auto when = duration_cast<nanoseconds>((deadline + second_line_after).time_since_epoch());

@@ -9,11 +9,15 @@
 // What belongs to the process rather than to its Worker: Requests, Holds and signal handlers outlive it.
 namespace refork::worker {
 
+inline constexpr std::uint32_t never_beats = 0;
+inline constexpr std::uint32_t beat_unknown = 0xFFFFFFFF;  // reforkd has not said yet whether it looks
+
 struct Process {
   std::atomic<recorder::Writer*> writer{nullptr};  // nullptr: no Worker, or the child of a fork
   std::atomic<bool> draining{false};
   std::atomic<bool> terminate{false};  // SIGTERM came and was not acted on yet
   std::atomic<int> wake_fd{-1};        // an eventfd, made once and never closed
+  std::atomic<std::uint32_t> beat_every_ms{never_beats};
   // Written for each connection, therefore apart from what each request reads.
   alignas(64) std::atomic<std::int64_t> holds{0};
 };

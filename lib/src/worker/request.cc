@@ -2,6 +2,7 @@
 // without one, and in the child of a fork, they do nothing. While draining, each end wakes the driver, which
 // counts what is left.
 
+#include <algorithm>
 #include <utility>
 
 #include "refork/worker.hpp"
@@ -31,6 +32,14 @@ void Request::end() noexcept {
   writer->end(token);
   // Sequentially consistent, as the writer's end and the driver's count are: one of the two sees the other.
   if (process.draining.load()) worker::wake();
+}
+
+void Request::timeout(std::chrono::milliseconds limit) noexcept {
+  constexpr std::chrono::milliseconds longest{0xFFFFFFFF};
+  auto* const writer = process.writer.load(std::memory_order_acquire);
+  if (token_ != 0 && writer != nullptr)
+    writer->set_timeout(token_, static_cast<std::uint32_t>(
+                                    std::clamp(limit, std::chrono::milliseconds::zero(), longest).count()));
 }
 
 Hold::Hold(Hold&& other) noexcept : held_(std::exchange(other.held_, false)) {}

@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "crash/crash.h"
+#include "crash/thread.h"
 #include "domain/sink.h"
 #include "worker/impl.h"
 #include "worker/process.h"
@@ -61,6 +63,7 @@ Request Worker::begin(std::string_view label) { return begin(label, Domain::curr
 Request Worker::begin(std::string_view label, const Domain& domain) {
   auto* const writer = worker::process.writer.load(std::memory_order_acquire);
   if (writer == nullptr) return Request();
+  crash::meet();
   const auto token = writer->begin(label, domain::number(domain));
   domain::set_request(domain, token);
   return Request(token);
@@ -71,6 +74,25 @@ Hold Worker::hold() {
   worker::process.holds.fetch_add(1);
   return Hold(true);
 }
+
+void Worker::beat() noexcept {
+  const auto every = worker::process.beat_every_ms.load(std::memory_order_relaxed);
+  if (every == worker::never_beats || every == worker::beat_unknown) return;
+  if (auto* const writer = worker::process.writer.load(std::memory_order_acquire)) writer->beat();
+}
+
+std::optional<std::chrono::milliseconds> Worker::beat_every() const noexcept {
+  const auto every = worker::process.beat_every_ms.load(std::memory_order_relaxed);
+  if (every == worker::never_beats || worker::in_forked_child()) return std::nullopt;
+  return std::chrono::milliseconds(every == worker::beat_unknown ? 1000 : every);
+}
+
+void Worker::prepare_answer(const Request& request, const Hold& hold, int fd,
+                            std::string_view bytes) noexcept {
+  crash::prepare_answer(request.token_, hold.held_, fd, bytes);
+}
+
+void Worker::withdraw_answer() noexcept { crash::withdraw_answer(); }
 
 void Worker::on_pause(std::function<void()> callback) { impl_->on_pause(std::move(callback)); }
 void Worker::on_resume(std::function<void()> callback) { impl_->on_resume(std::move(callback)); }

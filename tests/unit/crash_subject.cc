@@ -1,0 +1,290 @@
+// A worker for tests that dies in the way its arguments say: WAY [THREAD] [OPTION...]. WAY is a name in the
+// table below; THREAD is `main` (the default) or `other`. Options:
+//   --alone-handler exit|return|mend   a handler of SIGSEGV that was there before the Worker
+//   --later-handler                    one that is installed after it, and goes on to the Worker's
+//   --contain                          faults are contained; the faulting thread answers descriptor 21
+//   --keep-busy MS                     another thread has a request for so long
+//   --lock                             ... and then wants a lock that the faulting thread holds
+//   --fd                               no control thread
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "refork/worker.hpp"
+
+using refork::Worker;
+
+namespace {
+
+constexpr int command_fd = 20, answer_fd = 21;
+
+void say(const std::string& line) {
+  const std::string text = line + "\n";
+  if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) ::_exit(99);
+}
+
+// --- ways to die; what the compiler knows to be wrong it would do otherwise
+
+volatile std::uintptr_t nowhere = 0;
+volatile int zero = 0;
+
+void null_read() { static_cast<void>(*reinterpret_cast<volatile int*>(nowhere)); }
+void wild_write() { *reinterpret_cast<volatile int*>(nowhere + 0xdeadb000) = 1; }
+// Not a tail call: the caller is to be on the stack.
+void null_call() {
+  reinterpret_cast<void (*)()>(nowhere + 0)();
+  zero = 0;
+}
+void jump_to_data() {
+  static char data[64];
+  std::uintptr_t address = reinterpret_cast<std::uintptr_t>(data) + nowhere;
+  reinterpret_cast<void (*)()>(address)();
+  zero = 0;
+}
+void divide() { zero = 7 / zero; }
+void illegal() {
+#if defined(__x86_64__)
+  __asm__ volatile("ud2");
+#else
+  __asm__ volatile("udf #0");
+#endif
+}
+void breakpoint() {
+#if defined(__x86_64__)
+  __asm__ volatile("int3");
+#else
+  __asm__ volatile("brk #0");
+#endif
+}
+void beyond_file() {
+  const int fd = ::memfd_create("short", MFD_CLOEXEC);
+  if (::ftruncate(fd, 1) != 0) ::_exit(98);
+  auto* at = static_cast<volatile char*>(::mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd, 0));
+  static_cast<void>(at[4096]);
+}
+int overflow(int depth) {
+  volatile char space[4096];
+  space[0] = static_cast<char>(depth);
+  if (nowhere == 1) return 0;  // never
+  return overflow(depth + 1) + space[0];
+}
+void overflow_stack() { zero = overflow(0); }
+void bad_stack_pointer() {
+#if defined(__x86_64__)
+  __asm__ volatile("movq $0x1003, %%rsp\n pushq %%rax\n" ::: "memory");
+#else
+  __asm__ volatile("mov x9, #0x1000\n mov sp, x9\n str x9, [sp]\n" ::: "memory", "x9");
+#endif
+}
+// Overwrites what is around it on the stack, and returns into it.
+void smash_stack() {
+  std::uintptr_t here = 0;
+  auto* at = reinterpret_cast<volatile std::uintptr_t*>(reinterpret_cast<std::uintptr_t>(&here) + nowhere);
+  for (int i = 0; i < 64; ++i) at[i] = 0x4141414141414141;
+}
+// The unwinder follows the frame pointer into memory that is not there.
+void lost_frames() {
+#if defined(__x86_64__)
+  __asm__ volatile("movq $0x10, %%rbp\n movq $0, %%rax\n movq (%%rax), %%rax\n" ::: "rax", "memory");
+#else
+  null_read();
+#endif
+}
+void blow_heap() {
+  char* block = static_cast<char*>(std::malloc(32));
+  std::memset(block - 16, 0x41, 64 + static_cast<std::size_t>(zero));
+  std::free(block);
+  std::free(std::malloc(40));
+}
+// A fault while the allocator's lock may be held: recording must not need it.
+void in_allocator() {
+  blow_heap();
+  std::abort();
+}
+void bad_system_call() { ::raise(SIGSYS); }
+void kill_self() { ::kill(::getpid(), SIGSEGV); }
+void wait_for_signal() {
+  say("waiting " + std::to_string(::syscall(SYS_gettid)));
+  while (true) ::pause();
+}
+void terminate() { std::terminate(); }
+void spin() {
+  say("spinning");
+  while (zero == 0) {
+  }
+}
+void fork_a_child() {
+  const pid_t child = ::fork();
+  if (child == 0) null_read();
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  say("child died of " + std::to_string(WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+  ::_exit(0);
+}
+void two_at_once() {
+  std::atomic<int> there{0};
+  const auto die = [&there] {
+    for (++there; there < 2;) {
+    }
+    null_read();
+  };
+  std::thread one(die), two(die);
+  one.join();
+  two.join();
+}
+
+const std::map<std::string, void (*)()> ways = {{"null", null_read},
+                                                {"wild", wild_write},
+                                                {"call", null_call},
+                                                {"jump", jump_to_data},
+                                                {"fpe", divide},
+                                                {"ill", illegal},
+                                                {"trap", breakpoint},
+                                                {"bus", beyond_file},
+                                                {"overflow", overflow_stack},
+                                                {"sp", bad_stack_pointer},
+                                                {"smash", smash_stack},
+                                                {"frames", lost_frames},
+                                                {"heap", in_allocator},
+                                                {"sys", bad_system_call},
+                                                {"abort", std::abort},
+                                                {"kill", kill_self},
+                                                {"wait", wait_for_signal},
+                                                {"terminate", terminate},
+                                                {"spin", spin},
+                                                {"fork", fork_a_child},
+                                                {"two", two_at_once}};
+
+// --- handlers of the application
+
+void (*worker_handler)(int, siginfo_t*, void*);
+
+void exit_handler(int, siginfo_t*, void*) {
+  say("the application's handler");
+  ::_exit(42);
+}
+void return_handler(int, siginfo_t*, void*) { say("the application's handler"); }
+// Makes what was wrong right.
+void mend_handler(int, siginfo_t* info, void*) {
+  const auto page = reinterpret_cast<std::uintptr_t>(info->si_addr) & ~std::uintptr_t{4095};
+  ::mmap(reinterpret_cast<void*>(page), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+         -1, 0);
+}
+void later_handler(int signal, siginfo_t* info, void* context) {
+  say("the application's handler");
+  worker_handler(signal, info, context);
+}
+
+void install(void (*handler)(int, siginfo_t*, void*), struct sigaction* before = nullptr) {
+  struct sigaction action {};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  ::sigaction(SIGSEGV, &action, before);
+}
+
+struct Arguments {
+  std::string way, thread = "main", alone_handler;
+  bool later = false, contain = false, lock = false, fd = false;
+  int busy_ms = -1;
+};
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  arguments.way = argv[1];
+  for (int i = 2; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--alone-handler") arguments.alone_handler = argv[++i];
+    if (word == "--later-handler") arguments.later = true;
+    if (word == "--contain") arguments.contain = true;
+    if (word == "--lock") arguments.lock = true;
+    if (word == "--fd") arguments.fd = true;
+    if (word == "--keep-busy") arguments.busy_ms = std::atoi(argv[++i]);
+    if (word == "other") arguments.thread = word;
+  }
+  return arguments;
+}
+
+std::mutex application_lock;
+
+// A request that dies.
+void die(Worker& worker, const Arguments& arguments) {
+  refork::Domain domain("http"), inner("inner");
+  auto request = worker.begin("GET /crash?token=7", domain);
+  auto hold = worker.hold();
+  if (arguments.contain)
+    Worker::prepare_answer(request, hold, answer_fd, "HTTP/1.1 500 Internal Server Error\r\n\r\n");
+  domain.run([&] {
+    inner.run([&] {
+      std::unique_lock lock(application_lock, std::defer_lock);
+      if (arguments.lock) lock.lock();
+      ways.at(arguments.way)();
+    });
+  });
+}
+
+// Another request, which is not to be disturbed.
+void keep_busy(Worker& worker, const Arguments& arguments) {
+  auto request = worker.begin("GET /busy");
+  ::pthread_setname_np(::pthread_self(), "busy");
+  say("busy");
+  std::this_thread::sleep_for(std::chrono::milliseconds(arguments.busy_ms));
+  if (arguments.lock) application_lock.lock();
+  say("answered");
+}
+
+void await_command() {
+  char byte;
+  while (::read(command_fd, &byte, 1) < 0) continue;
+}
+
+int run(const Arguments& arguments) {
+  const rlimit no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  if (arguments.alone_handler == "exit") install(exit_handler);
+  if (arguments.alone_handler == "return") install(return_handler);
+  if (arguments.alone_handler == "mend") install(mend_handler);
+  Worker::Options options;
+  options.contain_faults = arguments.contain;
+  if (arguments.fd) options.drive = Worker::Drive::fd;
+  Worker worker(options);
+  if (arguments.later) {
+    struct sigaction before {};
+    install(later_handler, &before);
+    worker_handler = before.sa_sigaction;
+  }
+  std::thread busy;
+  if (arguments.busy_ms >= 0) busy = std::thread([&] { keep_busy(worker, arguments); });
+  say("started");
+  await_command();
+  if (arguments.way == "none") {
+    busy.join();
+  } else if (arguments.thread == "other") {
+    std::thread([&] { die(worker, arguments); }).join();
+  } else {
+    die(worker, arguments);
+  }
+  say("survived");
+  ::_exit(0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run(parse(argc, argv)); }
