@@ -276,7 +276,6 @@ TEST(Crash, UnderASanitizerGoesOnToItsReport) {
 // --- containment
 
 struct Containing {
-  base::UniqueFd client;
   FakePrimary primary;
 
   static FakePrimary start(std::vector<std::string> arguments) {
@@ -304,8 +303,8 @@ TEST(Containment, LetsTheOthersFinishAndThenDiesOfTheSignal) {
 }
 
 TEST(Containment, EndsAtTheDeadlineWhereTheOthersWaitForTheFrozenThread) {
-  Containing worker({"null", "other", "--keep-busy", "50", "--lock"});
-  worker.primary.welcome(500);
+  Containing worker({"null", "other", "--keep-busy", "50", "--lock", "--deadline", "500"});
+  worker.primary.expect<proto::Hello>();
   ASSERT_TRUE(worker.primary.printed("busy"));
   worker.primary.tell("die");
   EXPECT_TRUE(worker.primary.skip_to<proto::Crash>().contained);
@@ -316,10 +315,11 @@ TEST(Containment, EndsAtTheDeadlineWhereTheOthersWaitForTheFrozenThread) {
 
 // The driver is the thread that is frozen: nobody is left but the kernel's timer.
 TEST(Containment, EndsAtTheDeadlineWhereNobodyDrives) {
-  Containing worker({"null", "--fd", "--keep-busy", "60000"});
+  Containing worker({"null", "--fd", "--keep-busy", "60000", "--deadline", "200"});
   worker.primary.expect<proto::Hello>();
   worker.primary.tell("die");
   EXPECT_TRUE(worker.primary.skip_to<proto::Crash>().contained);
+  EXPECT_EQ(worker.primary.wait().signal, SIGSEGV);
   EXPECT_EQ(worker.primary.recorder().crashes().size(), 1u);
 }
 

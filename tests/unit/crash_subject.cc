@@ -5,6 +5,7 @@
 //   --contain                          faults are contained; the faulting thread answers descriptor 21
 //   --keep-busy MS                     another thread has a request for so long
 //   --lock                             ... and then wants a lock that the faulting thread holds
+//   --deadline MS                      of a drain, until reforkd names another one
 //   --fd                               no control thread
 
 #include <fcntl.h>
@@ -203,7 +204,7 @@ void install(void (*handler)(int, siginfo_t*, void*), struct sigaction* before =
 struct Arguments {
   std::string way, thread = "main", alone_handler;
   bool later = false, contain = false, lock = false, fd = false;
-  int busy_ms = -1;
+  int busy_ms = -1, deadline_ms = 0;
 };
 
 Arguments parse(int argc, char** argv) {
@@ -217,6 +218,7 @@ Arguments parse(int argc, char** argv) {
     if (word == "--lock") arguments.lock = true;
     if (word == "--fd") arguments.fd = true;
     if (word == "--keep-busy") arguments.busy_ms = std::atoi(argv[++i]);
+    if (word == "--deadline") arguments.deadline_ms = std::atoi(argv[++i]);
     if (word == "other") arguments.thread = word;
   }
   return arguments;
@@ -263,6 +265,7 @@ int run(const Arguments& arguments) {
   if (arguments.alone_handler == "mend") install(mend_handler);
   Worker::Options options;
   options.contain_faults = arguments.contain;
+  if (arguments.deadline_ms > 0) options.drain_deadline = std::chrono::milliseconds(arguments.deadline_ms);
   if (arguments.fd) options.drive = Worker::Drive::fd;
   Worker worker(options);
   if (arguments.later) {
