@@ -10,7 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <cerrno>
+#include <cstddef>
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
@@ -56,12 +57,7 @@ pthread_key_t end_of_thread() noexcept {
   return key;
 }
 
-}  // namespace
-
-std::uint32_t thread_id() noexcept { return static_cast<std::uint32_t>(::syscall(SYS_gettid)); }
-
-void meet_thread() noexcept {
-  this_thread.met = true;
+void give_stack() noexcept {
   stack_t stack{};
   if (::sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE) == 0) return;
   const std::size_t size = page() + stack_size();
@@ -77,6 +73,17 @@ void meet_thread() noexcept {
     return;
   }
   ::pthread_setspecific(end_of_thread(), memory);
+}
+
+}  // namespace
+
+std::uint32_t thread_id() noexcept { return static_cast<std::uint32_t>(::syscall(SYS_gettid)); }
+
+void meet_thread() noexcept {
+  this_thread.met = true;
+  const int saved = errno;
+  give_stack();
+  errno = saved;
 }
 
 }  // namespace refork::crash
