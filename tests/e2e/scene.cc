@@ -116,15 +116,18 @@ std::vector<End> ends_after_stop(Daemon& daemon) {
   sqlite3_stmt* prepared = nullptr;
   sqlite3_prepare_v2(
       db.get(),
-      "SELECT worker, requested, outcome, cause, code, signal, cut, crossed FROM ends ORDER BY worker", -1,
-      &prepared, nullptr);
+      "SELECT worker, requested, outcome, cause, code, signal, cut, crossed, pid, time_ms, service "
+      "FROM ends ORDER BY worker",
+      -1, &prepared, nullptr);
   const std::unique_ptr<sqlite3_stmt, decltype(&sqlite3_finalize)> row(prepared, sqlite3_finalize);
   EXPECT_TRUE(row) << sqlite3_errmsg(db.get());
   while (row && sqlite3_step(row.get()) == SQLITE_ROW)
     ends.push_back({static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 0)), text(row.get(), 1),
                     text(row.get(), 2), text(row.get(), 3), number(row.get(), 4), number(row.get(), 5),
                     static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 6)),
-                    static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 7))});
+                    static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 7)),
+                    sqlite3_column_int(row.get(), 8),
+                    static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 9)), text(row.get(), 10)});
   return ends;
 }
 

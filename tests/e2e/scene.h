@@ -49,6 +49,9 @@ struct End {
   std::string requested, outcome, cause;
   std::optional<int> code, signal;
   std::uint64_t cut = 0, crossed = 0;
+  std::int32_t pid = 0;
+  std::uint64_t time_ms = 0;
+  std::string service;
 };
 // Stops the daemon and reads how each of its workers ended, by their ids.
 std::vector<End> ends_after_stop(Daemon& daemon);

@@ -39,6 +39,7 @@ struct Slot {
   bool culprit = false;          // the present request is one
   base::UniqueFd fd;
   AnswerParser parser;
+  std::string last_body;   // of the connection's answer before
   TimePoint begun;         // the present request, connecting included
   TimePoint due;           // when a waiting or idle one goes on
   std::uint64_t turn = 0;  // invalidates older entries of the timer queue
@@ -239,6 +240,7 @@ void Runner::answered(Slot& slot) {
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - slot.begun);
     result_.latencies_us.push_back(static_cast<std::uint32_t>(took.count()));
     if (slot.parser.status() == 200) ++ok_;
+    slot.last_body = slot.parser.body();
   }
   const bool keep = options_.keep_alive && !slot.own;
   if (slot.parser.must_close() || !keep) {
@@ -253,6 +255,8 @@ void Runner::failed(Slot& slot, std::uint64_t Outcomes::*how) {
   ++counts.sent;
   ++(counts.*how);
   if (slot.culprit) ++culprits_done_;
+  if (how == &Outcomes::lost && !slot.culprit && options_.on_lost)
+    options_.on_lost({slot.begun, Clock::now(), slot.last_body});
   drop_connection(slot);
   const bool at_once = how == &Outcomes::lost;
   finish(slot, at_once ? std::chrono::microseconds(0) : std::chrono::microseconds(kRetryAfter));
@@ -272,7 +276,10 @@ void Runner::later(Slot& slot, std::chrono::microseconds after) {
   timers_.push({slot.due, &slot, ++slot.turn});
 }
 
-void Runner::drop_connection(Slot& slot) { slot.fd.reset(); }
+void Runner::drop_connection(Slot& slot) {
+  slot.fd.reset();
+  slot.last_body.clear();
+}
 
 bool Runner::still_open(const Slot& slot) const {
   char byte;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <thread>
@@ -11,6 +12,12 @@
 #include "support/http.h"
 
 namespace refork::test {
+
+// A request that got no whole answer, for whom it matters which one.
+struct LostRequest {
+  Clock::time_point begun, lost;
+  std::string last_body;  // of the answer before on the same connection; empty for its first request
+};
 
 // Closed-loop load: each client sends a request, waits for its whole answer, pauses, and sends the next.
 // Culprits are further requests at a fixed rate, whatever the clients do.
@@ -24,8 +31,10 @@ struct LoadOptions {
   std::chrono::milliseconds duration{0};     // 0: until Load::stop()
   std::chrono::milliseconds patience{5000};  // no whole answer for so long: hung
 
-  std::string culprit_path;       // empty: no culprits
-  double culprit_rate = 1;        // a second
+  std::string culprit_path;                              // empty: no culprits
+  double culprit_rate = 1;                               // a second
+  std::function<void(const LostRequest&)> on_lost = {};  // of bystanders, on the load's thread
+
   bool culprits_in_pool = false;  // on the clients' connections instead of connections of their own
 };
 
