@@ -11,6 +11,8 @@
 #include "base/fingerprint.h"
 #include "base/utf8.h"
 #include "log/log.h"
+#include "supervisor/crash_record.h"
+#include "supervisor/thread_stacks.h"
 
 namespace refork::supervisor {
 
@@ -179,7 +181,8 @@ void Failures::store_waiting() {
   for (auto& [worker, end] : std::exchange(ends_, {})) store_end(std::move(end));
 }
 
-Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder) {
+Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder,
+                            bool dead) {
   Collected collected;
   const auto& hides = redactor(subject.service, recorder->reader().shows_query());
   for (auto& found : recorder->take()) {
@@ -199,7 +202,23 @@ Collected Failures::collect(const Subject& subject, const std::shared_ptr<Record
     collected.terminated |= record->kind == Kind::terminate;
     name_and_add(subject, {*std::move(record), stored});
   }
+  collect_crashes(subject, recorder->reader(), dead, collected);
   return collected;
+}
+
+// They stay in their slots: there is nobody to whom these would have to be given back.
+void Failures::collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
+                               Collected& collected) {
+  for (const auto& crash : reader.crashes()) {
+    if (!crash.complete && !dead) continue;
+    collected.crashed = true;
+    if (!crashes_.emplace(subject.worker, crash.slot).second) continue;
+    auto record = crash_record(subject, crash, executable_of(subject.pid));
+    identify(record, subject);
+    redactor(subject.service, reader.shows_query()).apply(record);
+    ++collected.fresh;
+    name_and_add(subject, {std::move(record), [] {}});
+  }
 }
 
 void Failures::report(const Subject& subject, Kind kind, const std::string& message,
@@ -224,6 +243,8 @@ void Failures::report(const Subject& subject, proto::FailureRecord record, bool 
 
 Finished Failures::end(const Subject& subject, const core::Ended& ended,
                        const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
+  crashes_.erase(crashes_.lower_bound({subject.worker, 0}),
+                 crashes_.upper_bound({subject.worker, UINT32_MAX}));
   core::EndRow row;
   proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
   redactor(subject.service, recorder->reader().shows_query()).apply(outcome);
@@ -247,7 +268,8 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   if (!ended.outcome.empty()) finished.completed = row.completed;
   recorder->worker_gone();
   End end{std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }};
-  for (const auto& cut : end.outcome.cut) if (!cut.stack.empty()) ++end.unnamed;
+  for (const auto& cut : end.outcome.cut)
+    if (!cut.stack.empty()) ++end.unnamed;
   ends_.insert_or_assign(subject.worker, std::move(end));
   name_cut(subject);
   add_end_of(subject.worker);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ std::uint64_t unix_ms();
 struct Collected {
   std::size_t fresh = 0;    // failures that are new
   bool terminated = false;  // one of them is the end of its process
+  bool crashed = false;     // it got a fatal signal, and that has its record
 };
 
 // What became of the last requests of a worker.
@@ -56,8 +58,9 @@ class Failures {
   // and queries unless the application means them to be seen.
   void redact(const std::string& service, const std::vector<std::string>& names);
 
-  // Copies what the recorder holds and has not been copied yet.
-  Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder);
+  // Copies what the recorder holds and has not been copied yet. What a handler of a fatal signal has not
+  // finished is left to it, unless its process is `dead`.
+  Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder, bool dead = false);
   // A failure that only reforkd saw.
   void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
   // The same with all that is known of it: what identifies it is filled in here, and its fingerprint where
@@ -83,6 +86,8 @@ class Failures {
     std::function<void()> stored;
     std::size_t unnamed = 0;  // stacks of requests that were cut
   };
+  void collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
+                       Collected& collected);
   void add_end_of(core::WorkerId worker);
   void name_and_add(const Subject& subject, Waiting one);
   void name_cut(const Subject& subject);
@@ -95,9 +100,10 @@ class Failures {
   Symbols& symbols_;
   Announce announce_;
   std::uint64_t last_id_ = 0, last_waiting_ = 0;
-  std::map<std::uint64_t, Waiting> waiting_;          // for names
-  std::map<core::WorkerId, End> ends_;                // waiting for those
-  std::map<std::string, proto::Redactor> redactors_;  // of the services that say what is hidden
+  std::map<std::uint64_t, Waiting> waiting_;                    // for names
+  std::map<core::WorkerId, End> ends_;                          // waiting for those
+  std::set<std::pair<core::WorkerId, std::uint32_t>> crashes_;  // that were collected, of workers that run
+  std::map<std::string, proto::Redactor> redactors_;            // of the services that say what is hidden
   const proto::Redactor usual_, showing_query_ = usual_.showing_query();
 };
 

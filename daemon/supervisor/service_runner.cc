@@ -343,6 +343,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
             feed([&](core::Service& s, core::Time now, core::Effects& out) {
               s.on_crash(id, crash.contained, now, out);
             });
+            collect(process);
           },
           [&](const proto::AppMessage& app) { shared_.message(id, app.body); },
           [](const proto::Welcome&) {},
@@ -352,10 +353,11 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
       message);
 }
 
-void ServiceRunner::collect(WorkerProcess& process) {
-  const Collected found = shared_.failures.collect(process.subject, process.recorder);
+void ServiceRunner::collect(WorkerProcess& process, bool dead) {
+  const Collected found = shared_.failures.collect(process.subject, process.recorder, dead);
   failures_ += found.fresh;
   if (found.terminated) service_.on_terminate_recorded(process.subject.worker);
+  if (found.crashed) service_.on_crash_recorded(process.subject.worker);
 }
 
 void ServiceRunner::look_for_dump(core::WorkerId worker) {
@@ -400,7 +402,7 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   const auto status = os::reap(process->spawned.pidfd.get());
   if (!status) return;
   if (process->error_source) on_spawn_result(worker);
-  collect(*process);
+  collect(*process, true);
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     service.on_exit(worker, {status->code, status->signal, status->core, process->boot_error}, now, out);
   });

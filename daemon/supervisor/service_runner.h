@@ -67,7 +67,7 @@ class ServiceRunner : private Watch::Ward {
   base::Result<void> start_process(WorkerProcess& process, const core::Spawn& what);
   void watch(WorkerProcess& process);
   void on_link(core::WorkerId worker);
-  void collect(WorkerProcess& process);
+  void collect(WorkerProcess& process, bool dead = false);
   void receive(WorkerProcess& process, std::size_t at_most);
   void on_message(WorkerProcess& process, const proto::Message& message);
   void on_spawn_result(core::WorkerId worker);

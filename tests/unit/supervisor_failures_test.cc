@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include "recorder/writer.h"
 #include "supervisor/failures.h"
@@ -118,6 +119,26 @@ TEST_F(FailuresTest, ARecordWithoutAStackWaitsForNobody) {
   collect();
   EXPECT_TRUE(symbols.asked.empty());
   EXPECT_EQ(store.rows.size(), 1u);
+}
+
+TEST_F(FailuresTest, AFatalSignalIsCollectedOnceAndIncompleteOnlyFromTheDead) {
+  EXPECT_FALSE(collect().crashed);
+  auto& slot = *writer->take_crash();
+  slot.signal = SIGSEGV;
+  std::strcpy(slot.label, "GET /crash?token=7");
+  slot.label_length.store(18);
+  slot.has_request = 1;
+  slot.state.store(static_cast<std::uint32_t>(recorder::CrashState::known));
+  EXPECT_FALSE(collect().crashed) << "its handler is at work";
+  const auto found = failures.collect(subject, recorder, true);
+  EXPECT_TRUE(found.crashed);
+  EXPECT_EQ(found.fresh, 1u);
+  const auto again = failures.collect(subject, recorder, true);
+  EXPECT_TRUE(again.crashed);
+  EXPECT_EQ(again.fresh, 0u);
+  ASSERT_EQ(store.rows.size(), 1u);
+  EXPECT_THAT(store.rows[0].record, testing::HasSubstr("GET /crash"));
+  EXPECT_THAT(store.rows[0].record, testing::Not(testing::HasSubstr("token"))) << "the query is hidden";
 }
 
 TEST_F(FailuresTest, ARecordThatWaitsIsCollectedOnceAndFoundAgainByTheNextDaemon) {

@@ -118,8 +118,8 @@ void write_crash_line(const recorder::CrashSlot& slot, const recorder::ModuleSlo
   static Text text;  // not on a small stack; its first user is its only one
   text << "{\"id\":\"crash-" << slot.time_ms << "-" << static_cast<std::uint64_t>(::getpid())
        << "\",\"revision\":1,\"time_ms\":" << slot.time_ms
-       << ",\"pid\":" << static_cast<std::uint64_t>(::getpid()) << ",\"kind\":\"signal\",\"type\":\""
-       << base::signal_name(slot.signal) << "\",\"message\":\"" << base::signal_name(slot.signal);
+       << ",\"pid\":" << static_cast<std::uint64_t>(::getpid()) << ",\"kind\":\"signal\",\"message\":\""
+       << base::signal_name(slot.signal);
   if (slot.sender != 0)
     text << " sent by process " << static_cast<std::uint64_t>(slot.sender);
   else
