@@ -17,7 +17,8 @@ namespace {
 constexpr std::uint16_t kDefaultPort = 8080;
 
 [[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "%s\nusage: [--port P] [--show-query] [--threads N]\n", why.c_str());
+  std::fprintf(stderr, "%s\nusage: [--port P] [--show-query] [--threads N] [--contain-faults]\n",
+               why.c_str());
   std::exit(2);
 }
 
@@ -56,6 +57,8 @@ Options parse_options(int argc, char** argv) {
       options.show_query = true;
     else if (option == "--port")
       options.port = number<std::uint16_t>(option, argv[++i]);
+    else if (option == "--contain-faults")
+      options.contain_faults = true;
     else if (option == "--threads")
       options.threads = number<std::size_t>(option, argv[++i]);
     else
@@ -67,6 +70,7 @@ Options parse_options(int argc, char** argv) {
 refork::Worker::Options worker_options(const Options& options) {
   refork::Worker::Options worker;
   worker.show_query = options.show_query;
+  worker.contain_faults = options.contain_faults;
   return worker;
 }
 

@@ -18,6 +18,7 @@ struct Options {
   std::optional<std::uint16_t> port;  // --port P: serve on a socket of our own; 0: any free port
   bool show_query = false;            // --show-query: requests are labelled with their query
   std::size_t threads = 64;           // --threads N (http_threads)
+  bool contain_faults = false;        // --contain-faults (http_threads)
 };
 
 // Ends the process with a sentence if the arguments make no sense.

@@ -127,6 +127,7 @@ struct refork_evhttp {
   struct event* wake;
   struct event* control; /* of a worker without a thread */
   struct event* closing; /* own listeners whose queues are being emptied */
+  struct event* beating; /* for the watchdog */
   int told;              /* written where the worker calls, read by the loop */
   uint32_t lame_duck_ms;
   refork_hold closing_hold;
@@ -637,6 +638,16 @@ static inline void refork_evhttp_control_(evutil_socket_t fd, short what, void* 
   refork_worker_process(((struct refork_evhttp*)arg)->worker);
 }
 
+/* Tells the watchdog that the loop runs, as often as it wants to know. */
+static inline void refork_evhttp_beat_(evutil_socket_t fd, short what, void* arg) {
+  struct refork_evhttp* server = (struct refork_evhttp*)arg;
+  const uint32_t every = refork_worker_beat_every(server->worker);
+  (void)fd;
+  (void)what;
+  refork_worker_beat(server->worker);
+  if (every > 0) refork_evhttp_start_timer_(server->beating, every);
+}
+
 /* ---- the server ---- */
 
 /* Frees the server, the evhttp, and what connections are left. NULL is allowed. */
@@ -664,6 +675,7 @@ static inline void refork_evhttp_free(struct refork_evhttp* server) {
   }
   if (server->control != NULL) event_free(server->control);
   if (server->closing != NULL) event_free(server->closing);
+  if (server->beating != NULL) event_free(server->beating);
   if (server->wake != NULL) event_free(server->wake);
   if (server->wake_fd >= 0) close(server->wake_fd);
   refork_hold_release(&server->closing_hold);
@@ -691,10 +703,12 @@ static inline struct refork_evhttp* refork_evhttp_new(struct event_base* base, s
   made->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   made->wake = event_new(base, made->wake_fd, EV_READ | EV_PERSIST, refork_evhttp_wake_, made);
   made->closing = evtimer_new(base, refork_evhttp_close_listeners_, made);
+  made->beating = evtimer_new(base, refork_evhttp_beat_, made);
   if (refork_worker_fd(worker) >= 0)
     made->control =
         event_new(base, refork_worker_fd(worker), EV_READ | EV_PERSIST, refork_evhttp_control_, made);
-  if (made->wake_fd < 0 || made->wake == NULL || made->closing == NULL || event_add(made->wake, NULL) != 0 ||
+  if (made->wake_fd < 0 || made->wake == NULL || made->closing == NULL || made->beating == NULL ||
+      event_add(made->wake, NULL) != 0 ||
       (refork_worker_fd(worker) >= 0 && (made->control == NULL || event_add(made->control, NULL) != 0)) ||
       refork_worker_on_pause(worker, refork_evhttp_on_pause_, made) != 0 ||
       refork_worker_on_resume(worker, refork_evhttp_on_resume_, made) != 0 ||
@@ -704,6 +718,7 @@ static inline struct refork_evhttp* refork_evhttp_new(struct event_base* base, s
     return NULL;
   }
   evhttp_set_bevcb(http, refork_evhttp_accepted_, made);
+  refork_evhttp_beat_(-1, 0, made);
   return made;
 }
 

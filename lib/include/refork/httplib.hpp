@@ -34,6 +34,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <unordered_map>
@@ -50,6 +51,13 @@ namespace refork::httplib {
 // descriptors left.
 inline constexpr std::chrono::milliseconds kTick{50};
 inline constexpr std::size_t kDefaultThreads = 64;
+// What a request gets whose thread faults, where faults are contained (Worker::Options::contain_faults).
+inline constexpr std::string_view kFaultHead =
+    "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    "Content-Length: 22\r\n\r\n";
+inline constexpr std::string_view kFaultAnswer =
+    "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    "Content-Length: 22\r\n\r\nInternal Server Error\n";
 inline constexpr std::time_t kIdleSeconds =
     75;  // a keep-alive connection without a request, while nothing drains
 
@@ -351,7 +359,10 @@ class Server : public ::httplib::Server {
   void run() {
     set_paused(false);
     for (std::size_t i = 0; i < thread_count_; ++i) threads_.emplace_back([this] { serve_events(); });
-    while (!wait_for_notice()) look_after_connections();
+    while (!wait_for_notice()) {
+      worker_.beat();
+      look_after_connections();
+    }
     stop_threads();
   }
 
@@ -369,7 +380,7 @@ class Server : public ::httplib::Server {
   class Exchange {
    public:
     Exchange(Server& server, Connection& connection)
-        : server_(server), stream_(connection.stream), domain_("http") {
+        : server_(server), connection_(connection), stream_(connection.stream), domain_("http") {
       // The domain may outlive the exchange, in a callback bound to it, and be used by other threads.
       domain_.on_error([this](const Failure& failure) {
         if (current_ == this) answer(failure);
@@ -377,6 +388,7 @@ class Server : public ::httplib::Server {
       current_ = this;
     }
     ~Exchange() {
+      Worker::withdraw_answer();
       current_ = nullptr;
       domain_.on_error({});
     }
@@ -387,6 +399,8 @@ class Server : public ::httplib::Server {
 
     void begin(const Request& request) {
       in_flight_ = server_.worker_.begin(server_.label_(request), domain_);
+      Worker::prepare_answer(in_flight_, connection_.hold, connection_.socket.get(),
+                             request.method == "HEAD" ? kFaultHead : kFaultAnswer);
     }
 
     // Runs a piece of the application inside the request's domain, under the library's own catch. False after
@@ -404,6 +418,7 @@ class Server : public ::httplib::Server {
     }
 
     void before_head(Response& response) {
+      Worker::withdraw_answer();
       close_ = close_ || server_.worker_.draining();
       begun_ = true;
       response.headers.erase("Keep-Alive");
@@ -432,6 +447,7 @@ class Server : public ::httplib::Server {
     static inline thread_local Exchange* current_ = nullptr;
 
     Server& server_;
+    Connection& connection_;
     detail::Stream& stream_;
     Domain domain_;
     refork::Request in_flight_;
@@ -638,11 +654,18 @@ class Server : public ::httplib::Server {
 
   bool wait_for_notice() {
     pollfd item{wake_.get(), POLLIN, 0};
-    ::poll(&item, 1, time_to_wait());
+    ::poll(&item, 1, until_next_beat(time_to_wait()));
     std::uint64_t count = 0;
     [[maybe_unused]] const ssize_t ignored = ::read(wake_.get(), &count, sizeof count);
     const Lock lock(mutex_);
     return drained_;
+  }
+
+  int until_next_beat(int wait) const {
+    const auto every = worker_.beat_every();
+    if (!every) return wait;
+    const int beat = static_cast<int>(every->count());
+    return wait < 0 ? beat : std::min(wait, beat);
   }
 
   int time_to_wait() {

@@ -244,9 +244,15 @@ typedef struct refork_worker_options {
   /* 1: the queries in the labels of requests are meant for the operator's eyes; 0: they are hidden. The
    * service's own `redact` goes before this. */
   int show_query;
+  /* 1: a memory fault in a thread that has prepared an answer lets the other threads finish before the
+   * process dies of it. Unsound: read the warning at Worker::Options::contain_faults in worker.hpp. */
+  int contain_faults;
 } refork_worker_options;
-#define REFORK_WORKER_OPTIONS_INIT \
-  { sizeof(refork_worker_options), REFORK_DRIVE_THREAD, REFORK_STANDALONE_AUTOMATIC, 30000, 1000, 0, 1, 3, 0 }
+#define REFORK_WORKER_OPTIONS_INIT                                                                         \
+  {                                                                                                        \
+    sizeof(refork_worker_options), REFORK_DRIVE_THREAD, REFORK_STANDALONE_AUTOMATIC, 30000, 1000, 0, 1, 3, \
+        0, 0                                                                                               \
+  }
 
 /* Makes this process a worker: once, in main(), before other threads start. `options` may be NULL. -EEXIST:
  * it is one already; -EPROTO: the environment names a channel that is none (refork_error_message() tells).
@@ -287,6 +293,9 @@ typedef struct refork_request {
 REFORK_API void refork_request_begin(refork_worker* worker, const char* label, refork_domain* domain,
                                      refork_request* request);
 REFORK_API void refork_request_end(refork_request* request); /* idempotent */
+/* From its beginning it may take this long, then it is recorded as a failure and its worker replaced. 0: the
+ * service's `request_timeout`, which is also what it begins with. */
+REFORK_API void refork_request_timeout(refork_request* request, uint32_t ms);
 
 /* Keeps a draining worker from finishing: one for each open connection. The same rules as for refork_request.
  */
@@ -299,6 +308,20 @@ typedef struct refork_hold {
   }
 REFORK_API void refork_hold_take(refork_worker* worker, refork_hold* hold);
 REFORK_API void refork_hold_release(refork_hold* hold); /* idempotent */
+
+/* This thread is alive: where the service has a watchdog, a thread that has said so once and then not for as
+ * long as the watchdog waits is hung, and the worker replaced. Called from the thread's own loop, every
+ * refork_worker_beat_every() ms. Cheap; does nothing where nobody looks. */
+REFORK_API void refork_worker_beat(refork_worker* worker);
+/* 0: nobody looks. As long as reforkd has not said whether somebody does, a second: ask again then. */
+REFORK_API uint32_t refork_worker_beat_every(const refork_worker* worker);
+
+/* Where faults are contained: should this thread fault from now on, these bytes, which are not copied, go out
+ * on `fd`, and `request` ends as answered. `hold` is that of the connection, or NULL. Withdraw it before the
+ * first byte of another answer is sent. */
+REFORK_API void refork_answer_prepare(const refork_request* request, const refork_hold* hold, int fd,
+                                      const char* bytes, size_t size);
+REFORK_API void refork_answer_withdraw(void);
 
 /* Why a drain was asked for. */
 typedef enum refork_drain_reason {

@@ -47,6 +47,7 @@ Worker::Options options_of(const refork_worker_options& given) {
   options.exit_error = given.exit_error;
   options.exit_deadline = given.exit_deadline;
   options.show_query = given.show_query != 0;
+  options.contain_faults = given.contain_faults != 0;
   return options;
 }
 
@@ -117,6 +118,24 @@ void refork_request_begin(refork_worker* worker, const char* label, refork_domai
 }
 
 void refork_request_end(refork_request* request) { unwrap(request).end(); }
+
+void refork_request_timeout(refork_request* request, uint32_t ms) {
+  unwrap(request).timeout(std::chrono::milliseconds(ms));
+}
+
+void refork_worker_beat(refork_worker* worker) { unwrap(worker).beat(); }
+uint32_t refork_worker_beat_every(const refork_worker* worker) {
+  const auto every = unwrap(worker).beat_every();
+  return every ? static_cast<uint32_t>(every->count()) : 0;
+}
+
+void refork_answer_prepare(const refork_request* request, const refork_hold* hold, int fd, const char* bytes,
+                           size_t size) {
+  const Hold none;
+  Worker::prepare_answer(unwrap(const_cast<refork_request*>(request)),
+                         hold ? unwrap(const_cast<refork_hold*>(hold)) : none, fd, {bytes, size});
+}
+void refork_answer_withdraw(void) { Worker::withdraw_answer(); }
 
 void refork_hold_take(refork_worker* worker, refork_hold* hold) {
   ::new (static_cast<void*>(hold)) Hold(unwrap(worker).hold());

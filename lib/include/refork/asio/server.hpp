@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -42,11 +43,13 @@ struct Core {
       : worker(of),
         executor(io.get_executor(), Domain("connection")),
         work(boost::asio::make_work_guard(io)),
+        beating(io),
         loop(&io) {}
 
   Worker& worker;
   Executor executor;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
+  boost::asio::steady_timer beating;
   std::list<Connection*> connections;
   bool draining = false;
   std::chrono::milliseconds lame_duck{0};
@@ -54,6 +57,21 @@ struct Core {
   std::mutex mutex;               // guards loop: the worker's callbacks come from other threads
   boost::asio::io_context* loop;  // null once the server is gone
 };
+
+// Tells the watchdog that the loop runs, as often as it wants to know. On the loop's thread.
+inline void beat(const std::shared_ptr<Core>& core) {
+  {
+    const std::lock_guard lock(core->mutex);
+    if (core->loop == nullptr) return;
+  }
+  core->worker.beat();
+  const auto every = core->worker.beat_every();
+  if (!every) return;
+  core->beating.expires_after(*every);
+  core->beating.async_wait([weak = std::weak_ptr<Core>(core)](const ErrorCode& error) {
+    if (const auto again = weak.lock(); !error && again) beat(again);
+  });
+}
 
 }  // namespace detail
 
@@ -298,6 +316,9 @@ class Server {
       in_loop([this, wait = drain.lame_duck, hold = core_->worker.hold()] { begin_drain(wait); });
     });
     worker.on_drained([this] { in_loop([this] { end_loop(); }); });
+    boost::asio::post(loop, [weak = std::weak_ptr<detail::Core>(core_)] {
+      if (const auto core = weak.lock()) detail::beat(core);
+    });
   }
   ~Server() {
     core_->worker.on_pause({});
@@ -307,6 +328,7 @@ class Server {
     core_->work.reset();
     const std::lock_guard lock(core_->mutex);
     core_->loop = nullptr;
+    core_->beating.cancel();
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

@@ -379,13 +379,17 @@ class Acceptor {
   int open_handles_ = 2;
 };
 
-// Runs functions on the loop's thread, called from any. Deletes itself when it is closed.
+// Runs functions on the loop's thread, called from any, and beats for it. Deletes itself when it is closed.
 class Mailbox {
  public:
-  explicit Mailbox(const Core& core) {
+  explicit Mailbox(const Core& core) : worker_(core.worker), domain_(core.domain) {
     const Scope outside = core.domain.enter();
     async_init(core.loop, &async_, [](uv_async_t* async) { static_cast<Mailbox*>(async->data)->run(); });
     async_.data = this;
+    uv_timer_init(core.loop, &beat_);
+    beat_.data = this;
+    uv_unref(reinterpret_cast<uv_handle_t*>(&beat_));  // it keeps no loop running
+    beat();
   }
 
   void post(std::function<void()> function) {
@@ -397,11 +401,8 @@ class Mailbox {
   // On the loop's thread, and nobody posts any more.
   void close(bool stop_loop) {
     stop_loop_ = stop_loop;
-    uv::close(&async_, [](uv_handle_t* handle) {
-      auto* const self = static_cast<Mailbox*>(handle->data);
-      if (self->stop_loop_) uv_stop(handle->loop);
-      delete self;
-    });
+    uv::close(&async_, on_closed);
+    uv::close(&beat_, on_closed);
   }
 
  private:
@@ -414,7 +415,28 @@ class Mailbox {
     for (const auto& function : now) function();
   }
 
+  static void on_closed(uv_handle_t* handle) {
+    auto* const self = static_cast<Mailbox*>(handle->data);
+    if (--self->open_handles_ > 0) return;
+    if (self->stop_loop_) uv_stop(handle->loop);
+    delete self;
+  }
+
+  // Tells the watchdog that the loop runs, as often as it wants to know.
+  void beat() {
+    worker_.beat();
+    const auto every = worker_.beat_every();
+    if (!every) return;
+    const Scope outside = domain_.enter();
+    timer_start(
+        &beat_, [](uv_timer_t* timer) { static_cast<Mailbox*>(timer->data)->beat(); }, ms(*every), 0);
+  }
+
+  Worker& worker_;
+  const Domain domain_;
   uv_async_t async_{};
+  uv_timer_t beat_{};
+  int open_handles_ = 2;
   std::mutex mutex_;
   std::vector<std::function<void()>> functions_;
   bool stop_loop_ = false;
