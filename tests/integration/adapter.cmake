@@ -2,6 +2,10 @@
 if(REFORK_BUILD_EXAMPLES)
   refork_test(adapter_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/adapter_test.cc LINK test_support LABELS integration)
   add_dependencies(adapter_test http_asio http_libevent http_threads http_uv)
+  refork_test(beat_test
+              SOURCES ${CMAKE_CURRENT_LIST_DIR}/beat_test.cc ${CMAKE_CURRENT_LIST_DIR}/fake_primary.cc
+              LINK test_support refork_base LABELS integration)
+  add_dependencies(beat_test http_asio http_libevent http_threads http_uv)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(CPP_HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
   refork_test(httplib_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/httplib_test.cc

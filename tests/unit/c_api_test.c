@@ -458,6 +458,8 @@ static void a_worker_alone(void) {
   EXPECT(refork_worker_listeners(worker) == 0);
   EXPECT(refork_worker_listener(worker, 0, &listener) == -ENOENT);
   EXPECT(refork_worker_fd(worker) == -1);
+  EXPECT(refork_worker_beat_every(worker) == 0);
+  refork_worker_beat(worker);
   EXPECT(refork_worker_send(worker, "{}") == -ENOTCONN);
   EXPECT(refork_worker_on_message(worker, on_message, NULL) == 0);
   EXPECT(refork_worker_on_message(worker, NULL, NULL) == 0);
@@ -492,7 +494,11 @@ static void a_worker_records_and_drains(void) {
 
   refork_request_end(&request);
   refork_request_begin(worker, "GET /", domain, &request);
+  refork_request_timeout(&request, 60000);
   refork_hold_take(worker, &hold);
+  refork_answer_prepare(&request, &hold, -1, "500", 3);
+  refork_answer_prepare(&request, NULL, -1, "500", 3);
+  refork_answer_withdraw();
   EXPECT(refork_report_errno(domain, EIO, NULL) == 0);
   EXPECT(strlen(seen.id) > 0);
   EXPECT(refork_report_errno(NULL, EIO, "of no domain") == 0);

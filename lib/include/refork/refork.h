@@ -313,7 +313,7 @@ REFORK_API void refork_hold_release(refork_hold* hold); /* idempotent */
  * long as the watchdog waits is hung, and the worker replaced. Called from the thread's own loop, every
  * refork_worker_beat_every() ms. Cheap; does nothing where nobody looks. */
 REFORK_API void refork_worker_beat(refork_worker* worker);
-/* 0: nobody looks. As long as reforkd has not said whether somebody does, a second: ask again then. */
+/* 0: nobody looks. As long as reforkd has not said whether somebody does, a moment: ask again then. */
 REFORK_API uint32_t refork_worker_beat_every(const refork_worker* worker);
 
 /* Where faults are contained: should this thread fault from now on, these bytes, which are not copied, go out

@@ -84,7 +84,8 @@ void Worker::beat() noexcept {
 std::optional<std::chrono::milliseconds> Worker::beat_every() const noexcept {
   const auto every = worker::process.beat_every_ms.load(std::memory_order_relaxed);
   if (every == worker::never_beats || worker::in_forked_child()) return std::nullopt;
-  return std::chrono::milliseconds(every == worker::beat_unknown ? 1000 : every);
+  constexpr std::uint32_t ask_again_ms = 50;
+  return std::chrono::milliseconds(every == worker::beat_unknown ? ask_again_ms : every);
 }
 
 void Worker::prepare_answer(const Request& request, const Hold& hold, int fd,
