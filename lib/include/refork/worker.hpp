@@ -167,7 +167,7 @@ class REFORK_API Worker {
   // watched, nor those that have ended. Call it from the thread's own loop, every beat_every(). Cheap; does
   // nothing where there is no watchdog.
   void beat() noexcept;
-  // Nothing where nobody looks. As long as reforkd has not said whether somebody does, a second: ask again
+  // Nothing where nobody looks. As long as reforkd has not said whether somebody does, a moment: ask again
   // then.
   std::optional<std::chrono::milliseconds> beat_every() const noexcept;
 
