@@ -79,6 +79,7 @@ struct Ended {
   Millis lived{0};
   std::optional<int> code, signal;
   bool core = false;
+  std::string core_file = {};  // empty: there is none, or it is not known where
 };
 
 using Effect = std::variant<Spawn, GiveVerdict, OrderDrain, Terminate, Kill, LookForDump, AllowDumps,

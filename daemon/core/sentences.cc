@@ -113,6 +113,7 @@ EndOfLife classify(const EndFacts& facts) {
   how.ended.code = facts.exit.code;
   how.ended.signal = facts.exit.signal;
   how.ended.core = facts.exit.core;
+  how.ended.core_file = facts.exit.core_file;
   if (worker.requested) how.ended.requested = base::to_name(*worker.requested);
 
   if (worker.killed_by_order) {

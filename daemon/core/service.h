@@ -42,6 +42,7 @@ struct Exit {
   bool core = false;
   std::string boot_error;  // it never ran: "exec /usr/bin/web: No such file or directory"
   bool oom = false;        // the kernel says that it killed it for want of memory
+  std::string core_file = {};
 };
 
 // What a worker has used up.

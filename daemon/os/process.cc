@@ -87,6 +87,12 @@ std::optional<ExitStatus> reap(int pidfd) {
   return ExitStatus{};
 }
 
+bool has_ended_by(int pidfd, int signal) {
+  siginfo_t info{};
+  const int found = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | WNOWAIT);
+  return found == 0 && info.si_pid != 0 && decode(info).signal == signal;
+}
+
 void reap_strangers(const std::vector<pid_t>& known) {
   for (;;) {
     siginfo_t info{};

@@ -22,6 +22,8 @@ struct ExitStatus {
 // The one place that reads an exit status. Nothing while the process lives, `lost` status (both empty) for a
 // process that is not our child.
 std::optional<ExitStatus> reap(int pidfd);
+// A child that has ended by this signal and was not reaped yet.
+bool has_ended_by(int pidfd, int signal);
 // Reaps whatever else was inherited as a subreaper. Call on SIGCHLD, after the known ones; `known` pids are
 // left alone.
 void reap_strangers(const std::vector<pid_t>& known);

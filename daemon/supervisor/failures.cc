@@ -50,6 +50,7 @@ proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder
   outcome.exit_code = ended.code;
   outcome.exit_signal = ended.signal;
   outcome.core = ended.core;
+  outcome.core_file = ended.core_file;
   if (const auto counters = recorder.reader().counters()) {
     served = counters->served;
     outcome.crossed = counters->crossed;
@@ -68,6 +69,22 @@ void identify(proto::FailureRecord& record, const Subject& subject) {
   record.worker = subject.worker;
   record.pid = subject.pid;
   record.time_ms = std::min(record.time_ms, unix_ms());
+}
+
+// What a process may have said of in its last lines.
+bool is_fatal(Kind kind) {
+  switch (kind) {
+    case Kind::signal:
+    case Kind::terminate:
+    case Kind::hang:
+    case Kind::deadline:
+    case Kind::oom:
+    case Kind::exit:
+    case Kind::boot:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // Not a later revision of one that was told before.
@@ -90,6 +107,7 @@ const proto::Redactor& Failures::redactor(const std::string& service, bool shows
 }
 
 void Failures::add(const proto::FailureRecord& record, std::function<void()> stored) {
+  if (outputs_ && is_fatal(record.kind)) fatal_.insert_or_assign(record.worker, record);
   core::FailureRow row;
   row.id = record.id;
   row.revision = record.revision;
@@ -161,6 +179,26 @@ void Failures::name_cut(const Subject& subject) {
   }
 }
 
+// The record of the end is amended; who waits for the worker's end sees it whole.
+void Failures::ask_for_output(core::WorkerId worker) {
+  End& end = ends_.at(worker);
+  const Subject subject = *std::exchange(end.output, std::nullopt);
+  if (!fatal_.contains(worker)) return add_end_of(worker);
+  end.asked = true;
+  outputs_->ask(subject, [this, worker](std::string text) {
+    const auto found = ends_.find(worker);
+    if (found == ends_.end()) return;
+    found->second.asked = false;
+    if (auto node = fatal_.extract(worker); !node.empty() && !text.empty()) {
+      proto::FailureRecord& record = node.mapped();
+      ++record.revision;
+      record.output_tail = redactor(record.service, false).text(text);
+      add(record, [] {});
+    }
+    add_end_of(worker);
+  });
+}
+
 void Failures::store_end(End end) {
   end.row.drain = proto::encode_drain(end.outcome);
   end.row.exit = proto::encode_exit(end.outcome);
@@ -173,6 +211,9 @@ void Failures::add_end_of(core::WorkerId worker) {
       std::ranges::any_of(waiting_, [worker](const auto& one) { return one.second.record.worker == worker; });
   const auto end = ends_.find(worker);
   if (more || end == ends_.end() || end->second.unnamed != 0) return;
+  if (end->second.output) return ask_for_output(worker);
+  if (end->second.asked) return;
+  fatal_.erase(worker);
   store_end(std::move(ends_.extract(end).mapped()));
 }
 
@@ -267,7 +308,8 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   Finished finished{{}, row.cut};
   if (!ended.outcome.empty()) finished.completed = row.completed;
   recorder->worker_gone();
-  End end{std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }};
+  End end{std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }, 0, {}, false};
+  if (outputs_ && !subject.output.empty()) end.output = subject;
   for (const auto& cut : end.outcome.cut)
     if (!cut.stack.empty()) ++end.unnamed;
   ends_.insert_or_assign(subject.worker, std::move(end));

@@ -27,9 +27,20 @@ struct Subject {
   core::WorkerId worker = 0;
   std::int32_t pid = 0;
   std::uint32_t generation = 1;
+  std::string output = {};  // the file its process writes to; empty: none
+  std::uint64_t output_from = 0;
 };
 
 std::uint64_t unix_ms();
+
+// Who knows what a process wrote last. The answer comes exactly once, perhaps before ask() returns; empty:
+// nothing.
+class Outputs {
+ public:
+  using Reply = std::function<void(std::string)>;
+  virtual ~Outputs() = default;
+  virtual void ask(const Subject& subject, Reply reply) = 0;
+};
 
 // What was found in a recorder.
 struct Collected {
@@ -53,6 +64,9 @@ class Failures {
   using Announce = std::function<void(const core::FailureRow&, const std::string& summary)>;
   Failures(store::Store& store, Symbols& symbols, Announce announce)
       : store_(store), symbols_(symbols), announce_(std::move(announce)) {}
+
+  // Whom to ask for what a process that did not end well wrote last; without it nobody is.
+  void take_output_from(Outputs& outputs) { outputs_ = &outputs; }
 
   // What is hidden in the records of a service, whatever its application says. Without it: the usual names,
   // and queries unless the application means them to be seen.
@@ -84,7 +98,9 @@ class Failures {
     core::EndRow row;
     proto::Outcome outcome;
     std::function<void()> stored;
-    std::size_t unnamed = 0;  // stacks of requests that were cut
+    std::size_t unnamed = 0;        // stacks of requests that were cut
+    std::optional<Subject> output;  // what it wrote last is yet to be asked for
+    bool asked = false;             // it was, and the answer is not there
   };
   void collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
                        Collected& collected);
@@ -93,12 +109,15 @@ class Failures {
   void name_cut(const Subject& subject);
   void ask(const Subject& subject, const proto::FailureRecord& about, const std::vector<proto::Frame>& stack,
            Symbols::Reply reply);
+  void ask_for_output(core::WorkerId worker);
   void store_end(End end);
   void add(const proto::FailureRecord& record, std::function<void()> stored);
   const proto::Redactor& redactor(const std::string& service, bool shows_query) const;
   store::Store& store_;
   Symbols& symbols_;
   Announce announce_;
+  Outputs* outputs_ = nullptr;
+  std::map<core::WorkerId, proto::FailureRecord> fatal_;  // the latest that tells of a worker's end
   std::uint64_t last_id_ = 0, last_waiting_ = 0;
   std::map<std::uint64_t, Waiting> waiting_;                    // for names
   std::map<core::WorkerId, End> ends_;                          // waiting for those

@@ -220,6 +220,7 @@ base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const co
 
   auto output = open_output(service_.config().log);
   if (!output) return output.error();
+  note_output(process.subject, service_.config().log, output->get());
   WorkerFds fds;
   fds.output = output->get();
   base::UniqueFd worker_end;
@@ -399,12 +400,18 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   // reuse.
   receive(*process, link::message_burst);
   os::signal_group(process->spawned.pid, SIGKILL);
+  const auto traits = os::core_traits(process->subject.pid, service_.config().directory);
   const auto status = os::reap(process->spawned.pidfd.get());
   if (!status) return;
   if (process->error_source) on_spawn_result(worker);
+  core::Exit exit{status->code, status->signal, status->core, process->boot_error};
+  if (status->core) exit.core_file = os::find_core(traits, status->signal.value_or(0));
+  const auto known = service_.workers().find(worker);
+  const bool killed_here = known != service_.workers().end() && known->second.kill_sent;
+  exit.oom = status->signal == SIGKILL && !killed_here && shared_.oom.explains_kill(shared_.killed());
   collect(*process, true);
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
-    service.on_exit(worker, {status->code, status->signal, status->core, process->boot_error}, now, out);
+    service.on_exit(worker, exit, now, out);
   });
 }
 
@@ -511,6 +518,17 @@ void ServiceRunner::report(const Subject& subject, proto::FailureRecord record, 
 
 void ServiceRunner::announce(const core::Worker& worker, std::string type, std::string text) {
   announce(worker.id, worker.slot, std::move(type), std::move(text));
+}
+
+// Who has ended by SIGKILL from elsewhere and waits to be reaped.
+std::size_t ServiceRunner::killed() const {
+  std::size_t count = 0;
+  for (const auto& [id, process] : processes_) {
+    const auto known = service_.workers().find(id);
+    const bool killed_here = known == service_.workers().end() || known->second.kill_sent;
+    if (!killed_here && os::has_ended_by(process->spawned.pidfd.get(), SIGKILL)) ++count;
+  }
+  return count;
 }
 
 void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {

@@ -11,6 +11,7 @@
 
 #include "core/operations.h"
 #include "core/service.h"
+#include "os/cgroup.h"
 #include "os/notify.h"
 #include "supervisor/failures.h"
 #include "supervisor/listeners.h"
@@ -32,6 +33,8 @@ struct Shared {
   std::string recorder_directory;  // empty: recorders in memory only
   std::string notify_socket;       // for `ready: notify`
   std::function<void(const Subject&, const Finished&)> finished = {};
+  os::OomWatch oom = {};
+  std::function<std::size_t()> killed = {};  // workers that ended by somebody's SIGKILL, not yet reaped
 };
 
 // One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is
@@ -54,6 +57,7 @@ class ServiceRunner : private Watch::Ward {
   core::WorkerId in_slot(std::uint32_t slot) const;  // its current worker, 0 for none
   core::ServiceStatus status() const;
   void list_pids(std::vector<pid_t>& pids) const;
+  std::size_t killed() const;
   void close() { listeners_.close(); }
 
  private:

@@ -2,6 +2,7 @@
 #include "supervisor/spawn_plan.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <map>
@@ -11,7 +12,8 @@ namespace refork::supervisor {
 
 namespace {
 
-constexpr int first_listener = 3;  // SD_LISTEN_FDS_START
+constexpr std::string_view file_prefix = "file:";  // of `log`
+constexpr int first_listener = 3;                  // SD_LISTEN_FDS_START
 
 // What reforkd was told by its own supervisor is not for its workers.
 constexpr std::array<std::string_view, 12> withheld = {
@@ -32,8 +34,14 @@ std::map<std::string, std::string> inherited_environment() {
 
 }  // namespace
 
+void note_output(Subject& subject, const std::string& log, int output) {
+  struct stat status {};
+  if (!log.starts_with(file_prefix) || ::fstat(output, &status) != 0 || !S_ISREG(status.st_mode)) return;
+  subject.output = log.substr(file_prefix.size());
+  subject.output_from = static_cast<std::uint64_t>(status.st_size);
+}
+
 base::Result<base::UniqueFd> open_output(const std::string& log) {
-  constexpr std::string_view file_prefix = "file:";
   if (log == "inherit") return base::UniqueFd();
   const std::string path = log == "null" ? "/dev/null" : log.substr(file_prefix.size());
   base::UniqueFd fd(::open(

@@ -70,6 +70,7 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
                   if (auto* history = history_of(row.service)) history->failed(row, summary);
                   if (publisher_) publisher_->failure_recorded(row);
                 }),
+      output_tail_(loop),
       shared_{loop,
               failures_,
               [this] { return next_worker(); },
@@ -91,6 +92,12 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
   shared_.finished = [this](const Subject& subject, const Finished& finished) {
     if (auto* history = history_of(subject.service))
       history->finished(subject.worker, finished.completed, finished.cut);
+  };
+  failures_.take_output_from(output_tail_);
+  shared_.killed = [this] {
+    std::size_t count = 0;
+    for (const auto& runner : services_) count += runner->killed();
+    return count;
   };
   last_worker_ = store_.last_worker_id();
   store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });

@@ -16,6 +16,7 @@
 #include "supervisor/failures.h"
 #include "supervisor/loop.h"
 #include "supervisor/orphans.h"
+#include "supervisor/output_tail.h"
 #include "supervisor/service_runner.h"
 #include "supervisor/symbolizer.h"
 
@@ -78,6 +79,7 @@ class Supervisor : public core::Operations {
   core::Publisher* publisher_ = nullptr;
   Symbolizer symbolizer_;
   Failures failures_;
+  OutputTail output_tail_;
   std::optional<os::NotifySocket> notify_;
   Loop::Source notify_source_, store_source_;
   Shared shared_;
