@@ -41,8 +41,18 @@ std::string summary_of(const proto::FailureRecord& record, const proto::Redactor
   return base::utf8_clean(text, base::Controls::drop, max_summary);
 }
 
+// What the thread of a request was doing when somebody asked last, and it was in this very request.
+std::vector<proto::Frame> stack_in(const recorder::InFlight& request,
+                                   const std::vector<recorder::ThreadStack>& stacks, BuildIds& build_ids) {
+  const auto found = std::ranges::find_if(stacks, [&](const recorder::ThreadStack& stack) {
+    return stack.tid == request.thread && !stack.request_label.empty() &&
+           stack.request_label == request.label;
+  });
+  return found == stacks.end() ? std::vector<proto::Frame>() : frames_of(found->frames, "", build_ids);
+}
+
 proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder,
-                          std::uint64_t served_before_drain, std::uint64_t& served) {
+                          std::uint64_t served_before_drain, std::uint64_t& served, BuildIds& build_ids) {
   proto::Outcome outcome;
   outcome.requested = ended.requested;
   outcome.outcome = ended.outcome;
@@ -57,8 +67,10 @@ proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder
     if (!ended.outcome.empty() && served > served_before_drain)
       outcome.completed = served - served_before_drain;
   }
+  const auto stacks = recorder.reader().thread_stacks();
   if (auto cut = recorder.reader().in_flight())
-    for (auto& request : *cut) outcome.cut.push_back({std::move(request.label), request.age_ms});
+    for (const auto& request : *cut)
+      outcome.cut.push_back({request.label, request.age_ms, stack_in(request, stacks, build_ids)});
   return outcome;
 }
 
@@ -165,11 +177,12 @@ void Failures::name_and_add(const Subject& subject, Waiting one) {
 // The same of the requests that the worker's end cut.
 void Failures::name_cut(const Subject& subject) {
   const auto worker = subject.worker;
-  const proto::FailureRecord nothing;  // build-ids are not known of these
+  proto::FailureRecord about;
+  about.build_ids = ends_.at(worker).build_ids;
   const std::vector<proto::RequestRef> cut = ends_.at(worker).outcome.cut;
   for (std::size_t i = 0; i < cut.size(); ++i) {
     if (cut[i].stack.empty()) continue;
-    ask(subject, nothing, cut[i].stack, [this, worker, i](std::optional<proto::SymbolAnswer> answer) {
+    ask(subject, about, cut[i].stack, [this, worker, i](std::optional<proto::SymbolAnswer> answer) {
       const auto found = ends_.find(worker);
       if (found == ends_.end()) return;
       if (answer) name_stack(found->second.outcome.cut[i].stack, *answer);
@@ -287,7 +300,8 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   crashes_.erase(crashes_.lower_bound({subject.worker, 0}),
                  crashes_.upper_bound({subject.worker, UINT32_MAX}));
   core::EndRow row;
-  proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served);
+  BuildIds build_ids;
+  proto::Outcome outcome = outcome_of(ended, *recorder, served_before_drain, row.served, build_ids);
   redactor(subject.service, recorder->reader().shows_query()).apply(outcome);
   row.worker = subject.worker;
   row.time_ms = unix_ms();
@@ -308,7 +322,9 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   Finished finished{{}, row.cut};
   if (!ended.outcome.empty()) finished.completed = row.completed;
   recorder->worker_gone();
-  End end{std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }, 0, {}, false};
+  End end{
+      std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }, std::move(build_ids), 0, {},
+      false};
   if (outputs_ && !subject.output.empty()) end.output = subject;
   for (const auto& cut : end.outcome.cut)
     if (!cut.stack.empty()) ++end.unnamed;

@@ -98,9 +98,10 @@ class Failures {
     core::EndRow row;
     proto::Outcome outcome;
     std::function<void()> stored;
-    std::size_t unnamed = 0;        // stacks of requests that were cut
-    std::optional<Subject> output;  // what it wrote last is yet to be asked for
-    bool asked = false;             // it was, and the answer is not there
+    std::vector<std::pair<std::string, std::string>> build_ids;  // of the stacks of requests that were cut
+    std::size_t unnamed = 0;                                     // of these
+    std::optional<Subject> output;                               // what it wrote last is yet to be asked for
+    bool asked = false;                                          // it was, and the answer is not there
   };
   void collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
                        Collected& collected);

@@ -34,6 +34,7 @@ class RowsKept : public store::Store {
   }
   void end(core::EndRow row, std::function<void()> stored) override {
     order.push_back("end of " + std::to_string(row.worker));
+    ends.push_back(row);
     calls.push_back(std::move(stored));
   }
   void list(core::FailureFilter, Reply<std::vector<std::string>>) override {}
@@ -50,6 +51,7 @@ class RowsKept : public store::Store {
     for (const auto& call : std::exchange(calls, {})) call();
   }
   std::vector<core::FailureRow> rows;
+  std::vector<core::EndRow> ends;
   std::vector<std::string> order;
   std::vector<std::function<void()>> calls;
   std::function<void()> changed;
@@ -110,6 +112,81 @@ TEST_F(FailuresTest, WithoutAnAnswerARecordIsStoredAsItCame) {
   symbols.asked.at(0).reply(std::nullopt);
   ASSERT_EQ(store.rows.size(), 1u);
   EXPECT_EQ(store.rows[0].fingerprint, "0123456789abcdef");
+}
+
+TEST_F(FailuresTest, AHangIsStoredOnceAllItsThreadsHaveTheirNames) {
+  proto::FailureRecord hang;
+  hang.kind = Kind::hang;
+  hang.stack = {{"", "", 0, "/srv/app", 16, false}};
+  hang.request = proto::RequestRef{"GET /?token=1", 5};
+  hang.threads = {{7, "web", "GET /?token=1", hang.stack}, {8, "idle", "", {}}, {9, "log", "", hang.stack}};
+  failures.report(subject, hang, false);
+  ASSERT_EQ(symbols.asked.size(), 3u) << "its own stack, and those of two threads";
+  symbols.asked[2].reply(proto::SymbolAnswer{1, {{{"write_log()", "log.cc", 2}}}});
+  symbols.asked[0].reply(proto::SymbolAnswer{1, {{{"spin()", "app.cc", 1}}}});
+  EXPECT_TRUE(store.rows.empty());
+  symbols.asked[1].reply(std::nullopt);
+  ASSERT_EQ(store.rows.size(), 1u);
+  const auto stored = *proto::decode_record(store.rows[0].record);
+  EXPECT_EQ(stored.stack.at(0).function, "spin()");
+  EXPECT_EQ(stored.threads.at(2).stack.at(0).function, "write_log()");
+  EXPECT_EQ(stored.request->label, "GET /?[redacted]");
+  EXPECT_EQ(stored.threads.at(0).request, "GET /?[redacted]");
+  EXPECT_EQ(stored.fingerprint, store.rows[0].fingerprint);
+}
+
+// Answers when it is told to.
+class LateOutputs : public Outputs {
+ public:
+  void ask(const Subject& subject, Reply reply) override {
+    asked.push_back(subject.output);
+    replies.push_back(std::move(reply));
+  }
+  std::vector<std::string> asked;
+  std::vector<Reply> replies;
+};
+
+TEST_F(FailuresTest, TheLastOutputAmendsTheRecordOfTheEndWhichWaitsForIt) {
+  LateOutputs outputs;
+  failures.take_output_from(outputs);
+  Subject logging = subject;
+  logging.output = "/var/log/web.log";
+  failures.report(logging, Kind::exit, "exited with code 3 while serving", 0);
+  failures.end(logging, {}, recorder, 0);
+  ASSERT_EQ(store.rows.size(), 1u) << "announced at once";
+  EXPECT_TRUE(store.ends.empty());
+  EXPECT_EQ(outputs.asked, std::vector<std::string>{"/var/log/web.log"});
+  outputs.replies.at(0)("starting\nAuthorization: Bearer abc\ncannot go on");
+  ASSERT_EQ(store.rows.size(), 2u);
+  EXPECT_EQ(store.rows[1].id, store.rows[0].id);
+  EXPECT_EQ(store.rows[1].revision, store.rows[0].revision + 1);
+  EXPECT_EQ(proto::decode_record(store.rows[1].record)->output_tail,
+            "starting\nAuthorization: [redacted]\ncannot go on");
+  EXPECT_EQ(store.ends.size(), 1u);
+  EXPECT_EQ(announced.size(), 1u);
+}
+
+TEST_F(FailuresTest, OfAnEndThatIsNoFailureNobodyAsksForTheOutput) {
+  LateOutputs outputs;
+  failures.take_output_from(outputs);
+  Subject logging = subject;
+  logging.output = "/var/log/web.log";
+  failures.end(logging, {}, recorder, 0);
+  EXPECT_TRUE(outputs.asked.empty());
+  EXPECT_EQ(store.ends.size(), 1u);
+}
+
+TEST_F(FailuresTest, AnOutputThatComesAfterTheEndOfReforkdChangesNothing) {
+  LateOutputs outputs;
+  failures.take_output_from(outputs);
+  Subject logging = subject;
+  logging.output = "/var/log/web.log";
+  failures.report(logging, Kind::boot, "exited with code 3 before it was ready", 0);
+  failures.end(logging, {}, recorder, 0);
+  failures.store_waiting();
+  EXPECT_EQ(store.ends.size(), 1u);
+  outputs.replies.at(0)("late");
+  EXPECT_EQ(store.rows.size(), 1u);
 }
 
 TEST_F(FailuresTest, ARecordWithoutAStackWaitsForNobody) {
