@@ -104,6 +104,13 @@ void throw_out_of_noexcept(refork::Worker& worker) {
       []() noexcept { std::rethrow_exception(std::make_exception_ptr(std::runtime_error("no way out"))); });
 }
 
+// With so much memory that its core takes seconds to write.
+void crash_large() {
+  constexpr std::size_t size = std::size_t{1} << 30;
+  static std::vector<char> memory(size, 'x');
+  ::raise(SIGSEGV);
+}
+
 void obey(refork::Worker& worker, std::string_view order) {
   if (order == "\"terminate\"") throw_out_of_noexcept(worker);
   if (order == "\"burst\"") burst(worker);
@@ -118,6 +125,7 @@ void obey(refork::Worker& worker, std::string_view order) {
     ::_exit(0);
   }
   if (order == "\"exit 42\"") ::_exit(42);
+  if (order == "\"crash large\"") crash_large();
   if (order == "\"send too much\"") {
     const std::string most = '"' + std::string(60 * 1024 - 2, 'x') + '"';
     const bool sent = worker.send(most);

@@ -1,0 +1,125 @@
+// What is told of a worker that died: its last words, its core, what its threads did; and who serves
+// meanwhile.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "e2e/scene.h"
+
+namespace refork::test {
+namespace {
+
+using nlohmann::json;
+using testing::EndsWith;
+using testing::HasSubstr;
+
+std::string first_line(const char* file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+TEST(LastOutput, OfAFailedStartIsInItsRecord) {
+  const TempDir directory;
+  const std::string log = directory.file("log");
+  std::ofstream(log) << "of somebody else\n";
+  const Daemon daemon =
+      web({"--workers", "1", "--ready", "exec", "--log", "file:" + log, "--restart-policy", "never"},
+          {"/bin/sh", "-c", "echo starting; echo no configuration >&2; exit 3"});
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  EXPECT_EQ(failures[0]["kind"], "boot");
+  EXPECT_EQ(failures[0]["exit"]["code"], 3);
+  EXPECT_EQ(failures[0]["output_tail"], "starting\nno configuration");
+}
+
+TEST(LastOutput, OfACrashIsInItsRecord) {
+  const TempDir directory;
+  const Daemon daemon = web({"--workers", "1", "--ready", "exec", "--log", "file:" + directory.file("log")},
+                            {"/bin/sh", "-c", "sleep 1.2; echo now; kill -ABRT $$"});
+  ASSERT_TRUE(daemon.wait_for_failures(1));
+  const json failure = complete_failures(daemon, 1)[0];
+  EXPECT_EQ(failure["kind"], "signal");
+  EXPECT_EQ(failure["output_tail"], "now");
+}
+
+TEST(Kill, ByAStrangerIsNotBlamedOnAnybody) {
+  const Daemon daemon = web_of("http_threads");
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  ASSERT_TRUE(wait_for_in_flight(daemon, 1));
+  ASSERT_EQ(::kill(daemon.pids().at(0), SIGKILL), 0);
+  const json failure = complete_failures(daemon, 1)[0];
+  EXPECT_EQ(failure["kind"], "signal");
+  EXPECT_EQ(failure["message"], "killed by SIGKILL, by whom is not known, while serving");
+  EXPECT_THAT(cut_by(failure), testing::ElementsAre("GET /hang"));
+}
+
+TEST(Cut, ARequestThatIsCutSaysWhatItsThreadWasDoing) {
+  const Daemon daemon = web_of("http_threads", {"--drain-deadline", "300ms"});
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  ASSERT_TRUE(wait_for_in_flight(daemon, 1));
+  ASSERT_EQ(daemon.ctl({"drain", "web/0"}).code, 0);
+  const json failure = complete_failures(daemon, 1)[0];
+  EXPECT_EQ(failure["kind"], "deadline");
+  const json& cut = failure["drain"]["cut"];
+  ASSERT_EQ(cut.size(), 1U) << failure;
+  ASSERT_TRUE(cut[0].contains("stack")) << failure;
+  EXPECT_TRUE(std::ranges::any_of(cut[0]["stack"], [](const json& frame) { return frame["in_app"]; })) << cut;
+}
+
+// The core goes where the worker was started, which is a directory of this test's.
+TEST(CoreDump, OfALargeWorkerHoldsUpNobody) {
+  if (kSanitized) GTEST_SKIP() << "a sanitized program dumps no core";
+  if (first_line("/proc/sys/kernel/core_pattern").find_first_of("/|%") != std::string::npos)
+    GTEST_SKIP() << "cores go elsewhere on this machine";
+  const TempDir directory;
+  const Daemon daemon =
+      web_of(odd_worker(), {"--workers", "1", "--limits", "core=unlimited", "--directory", directory.path()},
+             {"obey"});
+  const pid_t pid = daemon.pids().at(0);
+  ASSERT_EQ(daemon.ctl({"send", "web/0", "\"crash large\""}).code, 0);
+  ASSERT_TRUE(wait_until([&] {
+    return daemon.log().find("worker 1: crashed") != std::string::npos ||
+           daemon.service()["workers"].size() == 2;
+  }));
+  EXPECT_TRUE(daemon.wait_for([pid](const json& service) {
+    for (const json& worker : service["workers"])
+      if (worker["state"] == "serving" && worker["pid"] != pid) return true;
+    return false;
+  }));
+  EXPECT_EQ(::kill(pid, 0), 0) << "its core is still being written";
+  EXPECT_EQ(http_get(daemon.address(), "/").status, 200);
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  EXPECT_EQ(failures[0]["kind"], "signal");
+  EXPECT_EQ(failures[0]["fault"]["signal"], SIGSEGV);
+  EXPECT_EQ(failures[0]["exit"]["signal"], SIGSEGV);
+  EXPECT_EQ(failures[0]["exit"]["core"], true);
+  EXPECT_THAT(failures[0]["exit"]["core_file"].get<std::string>(),
+              testing::StartsWith(directory.file("core")));
+}
+
+TEST(CoreDump, NoMoreThanTheirNumberAnHour) {
+  if (kSanitized) GTEST_SKIP() << "a sanitized program dumps no core";
+  const TempDir directory;
+  const Daemon daemon = web_of("http_threads", {"--workers", "1", "--core-dumps", "1", "--limits",
+                                                "core=unlimited", "--directory", directory.path()});
+  if (first_line("/proc/sys/kernel/core_pattern").starts_with('|')) GTEST_SKIP() << "cores go elsewhere";
+  for (std::size_t i = 1; i <= 2; ++i) {
+    ASSERT_TRUE(wait_until_settled(daemon));
+    http_get(daemon.address(), "/crash");
+    ASSERT_EQ(complete_failures(daemon, i).size(), i);
+  }
+  const json failures = daemon.failures();
+  EXPECT_EQ(failures[1]["exit"]["core"], true) << failures;
+  EXPECT_EQ(failures[0]["exit"]["core"], false) << failures;
+  EXPECT_THAT(daemon.log(), HasSubstr("workers that crash dump none for now"));
+}
+
+}  // namespace
+}  // namespace refork::test
