@@ -44,6 +44,23 @@ TEST(Hang, OfAWorkerWithoutLibreforkIsToldByItsThreadsAndEndedAndReplaced) {
   EXPECT_NE(http_get(daemon.address(), "/").body, std::to_string(pid));
 }
 
+TEST(Hang, OfALoopOfLibreforkLeavesTheStacksOfAllThreadsAndTheRequestThatItHangsIn) {
+  const Daemon daemon = web_of("http_asio", {"--watchdog", kWatchdog});
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  const json& hang = failures[0];
+  EXPECT_EQ(hang["kind"], "hang");
+  EXPECT_EQ(hang["request"]["label"], "GET /hang");
+  EXPECT_EQ(hang["threads"][0]["request"], "GET /hang") << "those with a request first";
+  EXPECT_GE(hang["threads"].size(), 2U) << "the loop's and librefork's own";
+  EXPECT_TRUE(std::ranges::any_of(hang["stack"], [](const json& frame) { return frame["in_app"]; })) << hang;
+  EXPECT_EQ(hang["drain"]["requested"], "error");
+  EXPECT_THAT(cut_by(hang), testing::ElementsAre("GET /hang"));
+  EXPECT_TRUE(wait_until_settled(daemon));
+}
+
 TEST(Hang, AStoppedProcessIsOne) {
   const Daemon daemon = beating();
   const pid_t pid = daemon.pids().at(0);
