@@ -32,6 +32,9 @@ json service_config(const char* program, int duck_ms) {
           {"listen", {test::free_tcp_address()}},
           {"drain_deadline", "2s"},
           {"lame_duck", std::to_string(duck_ms) + "ms"},
+          {"request_timeout", "1s"},
+          {"watchdog", "1s"},
+          {"restart", {{"budget", {200, "10s"}}}},  // no storm: who hangs is to be gone in time
           {"limits", {{"core", 0}}},
           {"reload", {{"probation", "100ms"}}},
           // A null dereference is to be a crash, with sanitizers too.

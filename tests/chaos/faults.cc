@@ -47,6 +47,7 @@ const std::vector<Faults::Kind>& Faults::kinds() {
       {"error-late", 10, &Faults::error_late},
       {"crash", 10, &Faults::crash},
       {"abort", 6, &Faults::abort},
+      {"hang", 3, &Faults::hang},
       {"kill -9", 8, &Faults::kill_worker},
       {"kill -TERM", 4, &Faults::terminate_worker},
       {"kill -STOP", 4, &Faults::stop_worker},
@@ -100,6 +101,12 @@ void Faults::signal(int number) {
   if (number != SIGSTOP) return;
   stopped_ = pid;
   stopped_at_ = test::Clock::now();
+}
+
+// A thread of many; a loop is kept from it as long as nobody looks after loops.
+void Faults::hang() {
+  service_ = 0;
+  ask("/hang", 0);
 }
 
 void Faults::kill_worker() { signal(SIGKILL); }

@@ -41,6 +41,7 @@ class Faults {
   void error_late() { ask("/error-late", 0); }
   void crash() { ask("/crash", 0); }
   void abort() { ask("/abort", 0); }
+  void hang();
   void kill_worker();
   void terminate_worker();
   void stop_worker();

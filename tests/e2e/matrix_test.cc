@@ -81,11 +81,13 @@ std::vector<Told> linked(State state) {
           {stack_overflow, {"signal"}, "signal"},
           {out_of_memory, {"terminate"}, "signal"},
           // Its library takes reforkd for gone, and drains.
+          {hang, {"hang"}, idle ? "drained" : "deadline"},
           {channel_closed, {idle ? "exit" : "protocol"}, idle ? "exit" : "drained"},
           {protocol, {"protocol"}, idle ? "drained" : "deadline"}};
 }
 
 std::vector<Told> unlinked(State state) {
+  const bool idle = state == State::idle;
   if (state == State::draining)
     return {{exit_0, {}, "drained"},
             {exit_3, {}, "drained"},  // it was told to end, and did in its own way
@@ -107,7 +109,8 @@ std::vector<Told> unlinked(State state) {
           {sigabrt, {"signal"}, "signal"},
           {terminate, {"signal"}, "signal"},
           {stack_overflow, {"signal"}, "signal"},
-          {out_of_memory, {"signal"}, "signal"}};
+          {out_of_memory, {"signal"}, "signal"},
+          {hang, {"hang"}, idle ? "drained" : "deadline"}};
 }
 
 std::vector<Told> table(State state, bool with_library) {
@@ -149,7 +152,8 @@ class Round {
                                         "--ready",           linked_ ? "library" : "notify",
                                         "--floor",           "0",
                                         "--drain-deadline",  kSanitized ? "4s" : "2s",
-                                        "--start-timeout",   kSanitized ? "6s" : "2s",
+                                        "--start-timeout",   kSanitized ? "8s" : "4s",
+                                        "--watchdog",        kSanitized ? "3s" : "1500ms",
                                         "--restart-backoff", "100ms,100ms",
                                         "--limits",          "core=0"};
     std::vector<std::string> command = {mortal_worker(), linked_ ? "linked" : "unlinked"};

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -52,10 +53,14 @@ __attribute__((noinline)) std::size_t overflow(std::size_t depth) {
 // What a program without memory sees where a limit stands in for the kernel's killer.
 void use_up_memory() noexcept {
   if (kAddressSpaceCanBeLimited) {
-    const rlimit little{256 << 20, 256 << 20};
+    constexpr rlim_t left = rlim_t{16} << 20;
+    rlim_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t most = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + left;
+    const rlimit little{most, most};
     ::setrlimit(RLIMIT_AS, &little);
     std::vector<std::string> kept;
-    while (true) kept.emplace_back(std::size_t{16} << 20, 'x');
+    while (true) kept.emplace_back(std::size_t{1} << 20, 'x');
   }
   std::rethrow_exception(std::make_exception_ptr(std::bad_alloc()));
 }
@@ -70,7 +75,15 @@ __attribute__((no_sanitize("undefined"))) void dereference_null() {
   *nowhere = 1;
 }
 
-void die(Way way) {
+// It runs: until it hangs.
+void beat(refork::Worker* worker) {
+  if (worker)
+    worker->beat();
+  else if (!linked)
+    refork::test::notify("WATCHDOG=1");
+}
+
+void die(refork::Worker* worker, Way way) {
   switch (way) {
     case Way::exit_0:
       std::exit(0);
@@ -109,7 +122,10 @@ void die(Way way) {
       say_nonsense();
       break;
   }
-  while (true) ::pause();
+  while (true) {
+    if (way != Way::hang) beat(worker);
+    ::poll(nullptr, 0, 50);
+  }
 }
 
 // The request is under way as soon as its client has this byte.
@@ -137,8 +153,10 @@ std::string read_label(int client) {
   refork::Request request;
   while (true) {
     siginfo_t order{};
-    if (::sigwaitinfo(&orders, &order) < 0) continue;
-    if (order.si_int != kAccept) die(static_cast<Way>(order.si_int - 1));
+    beat(worker);
+    constexpr timespec between_beats{0, 50'000'000};
+    if (::sigtimedwait(&orders, &order, &between_beats) < 0) continue;
+    if (order.si_int != kAccept) die(worker, static_cast<Way>(order.si_int - 1));
     const int client = accept_one();
     const std::string label = read_label(client);
     if (worker)
@@ -154,7 +172,7 @@ void die_in_boot(const std::string& directory) {
     const std::string order = directory + "/" + std::string(kWays[static_cast<std::size_t>(i)]);
     if (std::rename(order.c_str(), (order + "." + std::to_string(::getpid())).c_str()) != 0) continue;
     if (static_cast<Way>(i) == Way::sigterm) ::kill(::getpid(), SIGTERM);
-    die(static_cast<Way>(i));
+    die(nullptr, static_cast<Way>(i));
   }
 }
 

@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -23,6 +26,8 @@
 #include "refork/worker.hpp"
 
 namespace {
+
+int recorder = -1;  // remembered from before librefork took it out of the environment
 
 // ---- with librefork
 
@@ -111,6 +116,22 @@ void crash_large() {
   ::raise(SIGSEGV);
 }
 
+// Everything in the flight recorder but what says that it is one; and whatever may be done to the file.
+void lie_in_the_recorder() {
+  constexpr off_t header = 4096;
+  struct stat file {};
+  ::fstat(recorder, &file);
+  std::mt19937 random(7);
+  std::string lies(static_cast<std::size_t>(file.st_size > header ? file.st_size - header : 0), 0);
+  for (char& byte : lies) byte = static_cast<char>(random());
+  void* const shared = ::mmap(nullptr, static_cast<std::size_t>(file.st_size), PROT_READ | PROT_WRITE,
+                              MAP_SHARED, recorder, 0);
+  if (shared != MAP_FAILED) std::memcpy(static_cast<char*>(shared) + header, lies.data(), lies.size());
+  (void)::ftruncate(recorder, 1);
+  (void)::ftruncate(recorder, off_t{1} << 40);
+  (void)::fcntl(recorder, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+}
+
 void obey(refork::Worker& worker, std::string_view order) {
   if (order == "\"terminate\"") throw_out_of_noexcept(worker);
   if (order == "\"burst\"") burst(worker);
@@ -126,6 +147,10 @@ void obey(refork::Worker& worker, std::string_view order) {
   }
   if (order == "\"exit 42\"") ::_exit(42);
   if (order == "\"crash large\"") crash_large();
+  if (order == "\"leak\"")
+    while (::open("/dev/null", O_RDONLY) >= 0) {
+    }
+  if (order == "\"lie\"") lie_in_the_recorder();
   if (order == "\"send too much\"") {
     const std::string most = '"' + std::string(60 * 1024 - 2, 'x') + '"';
     const bool sent = worker.send(most);
@@ -136,13 +161,22 @@ void obey(refork::Worker& worker, std::string_view order) {
 }
 
 int with_library(std::string_view mode) {
+  if (const char* number = std::getenv("REFORK_RECORDER"))
+    recorder = ::fcntl(std::atoi(number), F_DUPFD_CLOEXEC, 3);
+  if (mode == "background" && ::fork() != 0) ::_exit(0);  // as programs do that take themselves for a service
+  if (mode == "background") ::setsid();
   sigset_t usr1;
   sigemptyset(&usr1);
   sigaddset(&usr1, SIGUSR1);
   sigprocmask(SIG_BLOCK, &usr1, nullptr);
   refork::Worker worker;
   Server server(worker);
-  if (mode == "mute")
+  if (mode == "deaf") {
+    struct sigaction ignore {};
+    ignore.sa_handler = SIG_IGN;
+    ::sigaction(SIGTERM, &ignore, nullptr);
+  }
+  if (mode == "mute" || mode == "deaf" || mode == "background")
     while (true) ::pause();
   if (mode == "early") {  // speaks before it is ready, and listens only when told to
     worker.send("\"the first word\"");

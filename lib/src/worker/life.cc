@@ -38,6 +38,8 @@ bool Worker::Impl::enter(LifeEvent event) {
 
 void Worker::Impl::record(Failure& failure, Then then, std::uint64_t request) noexcept {
   if (worker::in_forked_child()) return tell_of_child(failure);
+  // A process that terminates is not idle: it ends by the signal that follows, not as one that has drained.
+  if (failure.kind == Kind::terminate) worker::process.holds.fetch_add(1);
   const bool drains = then == Then::drain && errors_drain_;
   if (drains && supervised()) failed();
   auto note = failures_.record(failure, then, request);
