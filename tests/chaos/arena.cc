@@ -26,12 +26,13 @@ std::uint64_t unix_ms() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
-json service_config(const char* program, int duck_ms) {
-  return {{"command", {test::built_program(std::string("examples/") + program)}},
+json service_config(const char* program, std::vector<std::string> arguments = {}) {
+  arguments.insert(arguments.begin(), test::built_program(std::string("examples/") + program));
+  return {{"command", arguments},
           {"workers", kWorkers},
           {"listen", {test::free_tcp_address()}},
           {"drain_deadline", "2s"},
-          {"lame_duck", std::to_string(duck_ms) + "ms"},
+          {"lame_duck", "300ms"},
           {"request_timeout", "1s"},
           {"watchdog", "1s"},
           {"restart", {{"budget", {200, "10s"}}}},  // no storm: who hangs is to be gone in time
@@ -43,8 +44,9 @@ json service_config(const char* program, int duck_ms) {
 
 Daemon start_daemon() {
   const json config = {{"services",
-                        {{kServices[0], service_config("http_threads", 300)},
-                         {kServices[1], service_config("http_asio", 300)}}}};
+                        {{"threads", service_config("http_threads")},
+                         {"contained", service_config("http_threads", {"--contain-faults"})},
+                         {"loop", service_config("http_asio")}}}};
   return Daemon::with_config(config.dump());
 }
 

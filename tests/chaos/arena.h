@@ -15,7 +15,8 @@
 
 namespace refork::chaos {
 
-inline constexpr std::array<const char*, 2> kServices = {"threads", "loop"};
+inline constexpr std::array<const char*, 3> kServices = {"threads", "contained", "loop"};
+inline constexpr std::size_t kContained = 1;               // the service whose faults are contained
 inline constexpr std::uint32_t kWorkers = 4;               // of each, at the beginning and at the end
 inline constexpr std::chrono::seconds kAnswerPatience{5};  // a request ends by then, in whatever way
 inline constexpr std::chrono::seconds kWholePatience{10};  // after the last fault

@@ -103,11 +103,8 @@ void Faults::signal(int number) {
   stopped_at_ = test::Clock::now();
 }
 
-// A thread of many; a loop is kept from it as long as nobody looks after loops.
-void Faults::hang() {
-  service_ = 0;
-  ask("/hang", 0);
-}
+// Of a thread of many, found by the request's age; of a loop, found by the watchdog.
+void Faults::hang() { ask("/hang", 0); }
 
 void Faults::kill_worker() { signal(SIGKILL); }
 void Faults::terminate_worker() { signal(SIGTERM); }

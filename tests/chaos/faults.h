@@ -39,8 +39,8 @@ class Faults {
   void error() { ask("/error", 500); }
   void error_code() { ask("/error-code", 500); }
   void error_late() { ask("/error-late", 0); }
-  void crash() { ask("/crash", 0); }
-  void abort() { ask("/abort", 0); }
+  void crash() { ask("/crash", service_ == kContained ? 500 : 0); }
+  void abort() { ask("/abort", service_ == kContained ? 500 : 0); }
   void hang();
   void kill_worker();
   void terminate_worker();

@@ -48,6 +48,7 @@ std::vector<Told> booting(bool linked) {
     std::string kind = "boot";
     if (way == protocol) kind = "protocol";
     if (linked && (way == terminate || way == out_of_memory)) kind = "terminate";
+    if (linked && (way == sigsegv || way == sigabrt || way == stack_overflow)) kind = "signal";
     if (linked || (way != protocol && way != channel_closed)) all.push_back({way, {kind}, "boot"});
   }
   return all;
