@@ -199,10 +199,12 @@ TEST(Crash, OfTerminateIsNoSecondRecord) {
 }
 
 TEST(Crash, OfAForkedChildIsTheChildsOwn) {
-  Dead dead({"fork"});
-  EXPECT_EQ(dead.exit.code, 0);
-  EXPECT_THAT(dead.primary.output(), HasSubstr("child died of " + std::to_string(SIGSEGV)));
-  EXPECT_FALSE(dead.crash());
+  for (const std::string way : {"fork", "clone"}) {
+    Dead dead({way});
+    EXPECT_EQ(dead.exit.code, 0);
+    EXPECT_THAT(dead.primary.output(), HasSubstr("child died of " + std::to_string(SIGSEGV)));
+    EXPECT_FALSE(dead.crash()) << way;
+  }
 }
 
 TEST(Crash, FromOutsideNamesTheSender) {

@@ -140,6 +140,15 @@ void fork_a_child() {
   say("child died of " + std::to_string(WIFSIGNALED(status) ? WTERMSIG(status) : 0));
   ::_exit(0);
 }
+// A child that no handler of forks was told of.
+void clone_a_child() {
+  const pid_t child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  if (child == 0) null_read();
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  say("child died of " + std::to_string(WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+  ::_exit(0);
+}
 void two_at_once() {
   std::atomic<int> there{0};
   const auto die = [&there] {
@@ -172,6 +181,7 @@ const std::map<std::string, void (*)()> ways = {{"null", null_read},
                                                 {"terminate", terminate},
                                                 {"spin", spin},
                                                 {"fork", fork_a_child},
+                                                {"clone", clone_a_child},
                                                 {"two", two_at_once}};
 
 // --- handlers of the application

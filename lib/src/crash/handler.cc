@@ -170,7 +170,7 @@ void wait_for_death() noexcept { sleep_ms(2 * handler_limit_ms); }
 void handle(int signal, siginfo_t& info, void* context) noexcept {
   if (before(signal).sa_handler == SIG_IGN && !is_fault(signal, info)) return;
   Writer* const writer = state.writer.load();
-  if (writer == nullptr) return pass_on(signal, info, context);  // a forked child
+  if (writer == nullptr || ::getpid() != state.process) return pass_on(signal, info, context);  // a child
   const std::uint32_t thread = thread_id();
   // The handler before us did not mend it, or ours failed itself.
   if (state.dying.thread.load() == thread) return let_die(signal, info);
@@ -260,6 +260,7 @@ void watch(const Setup& setup) noexcept {
   state.wake = setup.wake;
   state.channel_fd.store(setup.channel_fd);
   state.contains.store(false);
+  state.process = ::getpid();
   state.writer.store(setup.writer);
   for (std::size_t i = 0; i < fatal_signals.size(); ++i) install(i);
   install_stacks();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <array>
@@ -33,6 +34,7 @@ struct Fatal {
 
 struct State {
   std::atomic<recorder::Writer*> writer{nullptr};  // nullptr: nothing is recorded
+  pid_t process = 0;  // whose signals these are; not those of a child of any kind
   std::atomic<int> channel_fd{-1};
   Packet crashed, contained;
   bool show_query = false;
