@@ -30,7 +30,7 @@ void patch(int fd, const std::uint8_t* data, std::size_t size) {
     std::memcpy(&offset, data + at, 4);
     std::memcpy(&length, data + at + 4, 2);
     at += 6;
-    offset %= total_size;
+    offset %= static_cast<std::uint32_t>(total_size);
     if (length == truncates) {
       require(::ftruncate(fd, offset) == 0);
       continue;

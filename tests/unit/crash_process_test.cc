@@ -144,13 +144,14 @@ TEST(Crash, NamesTheAddressOfTheFault) {
   Dead null({"null"});
   EXPECT_EQ(null.crash()->address, 0u);
   Dead wild({"wild"});
-  EXPECT_EQ(wild.crash()->address, 0xdeadb000u);
+  EXPECT_EQ(wild.crash()->address, 0xb000u);
   EXPECT_GT(wild.crash()->time_ms, 1'600'000'000'000u);
 }
 
 TEST(Crash, OfAFunctionThatIsNoneNamesItsCaller) {
   Dead dead({"call"});
   const auto crash = dead.crash();
+  ASSERT_TRUE(crash);
   ASSERT_GE(crash->frames.size(), 2u);
   EXPECT_EQ(crash->frames[0].module, "");
   EXPECT_EQ(crash->frames[0].offset, 0u);
@@ -160,12 +161,14 @@ TEST(Crash, OfAFunctionThatIsNoneNamesItsCaller) {
 TEST(Crash, TellsWhichBuildItsModulesAre) {
   Dead dead({"null"});
   const auto crash = dead.crash();
+  ASSERT_TRUE(crash);
   ASSERT_FALSE(crash->frames.empty());
   EXPECT_THAT(crash->frames[0].module, HasSubstr("crash_subject"));
   EXPECT_GE(crash->frames[0].build_id.size(), 16u);
 }
 
 TEST(Crash, OfASmashedStackIsStillRecorded) {
+  if (sanitized) GTEST_SKIP() << "a sanitizer ends the handler that follows a damaged list";
   Dead dead({"smash"});
   EXPECT_NE(dead.exit.signal, 0);
   ASSERT_TRUE(dead.crash());
@@ -255,7 +258,7 @@ TEST(Crash, WithoutReforkdIsALineOnStderr) {
   const auto record = proto::decode_record(errors.substr(start, errors.find('\n', start) - start));
   ASSERT_TRUE(record) << record.error().what;
   EXPECT_EQ(record->kind, Kind::signal);
-  EXPECT_EQ(record->message, "SIGSEGV at address 0xdeadb000 (address not mapped)");
+  EXPECT_EQ(record->message, "SIGSEGV at address 0xb000 (address not mapped)");
   ASSERT_TRUE(record->request);
   EXPECT_EQ(record->request->label, "GET /crash") << "the query is hidden";
   EXPECT_THAT(record->domains, ElementsAre("inner", "http"));

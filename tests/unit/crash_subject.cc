@@ -42,25 +42,27 @@ void say(const std::string& line) {
   if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) ::_exit(99);
 }
 
-// --- ways to die; what the compiler knows to be wrong it would do otherwise
+// --- ways to die; what the compiler knows to be wrong it would do otherwise, and a sanitizer would report
+
+#define REFORK_UNCHECKED __attribute__((noinline, no_sanitize("address", "undefined", "thread")))
 
 volatile std::uintptr_t nowhere = 0;
 volatile int zero = 0;
 
-void null_read() { static_cast<void>(*reinterpret_cast<volatile int*>(nowhere)); }
-void wild_write() { *reinterpret_cast<volatile int*>(nowhere + 0xdeadb000) = 1; }
+REFORK_UNCHECKED void null_read() { static_cast<void>(*reinterpret_cast<volatile int*>(nowhere)); }
+REFORK_UNCHECKED void wild_write() { *reinterpret_cast<volatile int*>(nowhere + 0xb000) = 1; }
 // Not a tail call: the caller is to be on the stack.
-void null_call() {
+REFORK_UNCHECKED void null_call() {
   reinterpret_cast<void (*)()>(nowhere + 0)();
   zero = 0;
 }
-void jump_to_data() {
+REFORK_UNCHECKED void jump_to_data() {
   static char data[64];
   std::uintptr_t address = reinterpret_cast<std::uintptr_t>(data) + nowhere;
   reinterpret_cast<void (*)()>(address)();
   zero = 0;
 }
-void divide() { zero = 7 / zero; }
+REFORK_UNCHECKED void divide() { zero = 7 / zero; }
 void illegal() {
 #if defined(__x86_64__)
   __asm__ volatile("ud2");
@@ -75,13 +77,13 @@ void breakpoint() {
   __asm__ volatile("brk #0");
 #endif
 }
-void beyond_file() {
+REFORK_UNCHECKED void beyond_file() {
   const int fd = ::memfd_create("short", MFD_CLOEXEC);
   if (::ftruncate(fd, 1) != 0) ::_exit(98);
   auto* at = static_cast<volatile char*>(::mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd, 0));
   static_cast<void>(at[4096]);
 }
-int overflow(int depth) {
+REFORK_UNCHECKED int overflow(int depth) {
   volatile char space[4096];
   space[0] = static_cast<char>(depth);
   if (nowhere == 1) return 0;  // never
@@ -96,7 +98,7 @@ void bad_stack_pointer() {
 #endif
 }
 // Overwrites what is around it on the stack, and returns into it.
-void smash_stack() {
+REFORK_UNCHECKED void smash_stack() {
   std::uintptr_t here = 0;
   auto* at = reinterpret_cast<volatile std::uintptr_t*>(reinterpret_cast<std::uintptr_t>(&here) + nowhere);
   for (int i = 0; i < 64; ++i) at[i] = 0x4141414141414141;
@@ -109,7 +111,7 @@ void lost_frames() {
   null_read();
 #endif
 }
-void blow_heap() {
+REFORK_UNCHECKED void blow_heap() {
   char* block = static_cast<char*>(std::malloc(32));
   std::memset(block - 16, 0x41, 64 + static_cast<std::size_t>(zero));
   std::free(block);

@@ -22,6 +22,15 @@ __attribute__((noinline, cold)) void greet_this_thread() noexcept {
 }  // namespace refork::detail
 
 namespace refork::domain {
+namespace {
+
+// What was overwritten is seldom a pointer; one that could be may still lead nowhere.
+template <class T>
+bool can_be(const T* object) noexcept {
+  return object != nullptr && reinterpret_cast<std::uintptr_t>(object) % alignof(T) == 0;
+}
+
+}  // namespace
 
 void greet_threads(void (*greet)() noexcept) noexcept { detail::greeting.store(greet); }
 
@@ -32,10 +41,10 @@ std::uint64_t active(char* names, std::size_t size, std::atomic<std::uint32_t>* 
   std::uint64_t request = 0;
   constexpr std::size_t most_frames = 1024;  // a damaged list may be a ring
   for (const Frame* frame = detail::this_thread.top;
-       frame && count < detail::chain_limit && passed < most_frames;
+       can_be(frame) && count < detail::chain_limit && passed < most_frames;
        frame = detail::below(*frame), ++passed) {
     const detail::State* const state = frame->state;
-    if (!state || std::find(seen, seen + count, state) != seen + count) continue;
+    if (!can_be(state) || std::find(seen, seen + count, state) != seen + count) continue;
     seen[count++] = state;
     if (request == 0) request = state->request.load(std::memory_order_relaxed);
     if (names == nullptr) continue;
