@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "unit/domain_support.h"
@@ -65,6 +67,67 @@ TEST(DomainRun, PassesArgumentsAndReturnsTheResult) {
   EXPECT_EQ(value, 2);
   auto moved = d.run([](std::unique_ptr<int> p) { return p; }, std::make_unique<int>(3));
   EXPECT_EQ(**moved, 3);
+}
+
+enum class Small : std::uint8_t {
+  none,
+  most = 255
+};
+struct Part {
+  int of_register;
+};
+
+// Whatever leaving the domain takes, the caller gets what the function returned.
+template <class T>
+void expect_returned(T value) {
+  auto owner = std::make_unique<Domain>();
+  std::unique_ptr<Scope> left_open;
+  EXPECT_EQ(owner->run([&] { return value; }), value);
+  EXPECT_EQ(owner->bind([&] { return value; })(), value);
+  const auto leaves_a_scope = [&] {
+    left_open = std::unique_ptr<Scope>(new Scope(owner->enter()));
+    return value;
+  };
+  EXPECT_EQ(owner->run(leaves_a_scope), value);
+  EXPECT_EQ(owner->bind(leaves_a_scope)(), value);
+  const auto drops_the_last_handle = [&] {
+    owner.reset();
+    return value;
+  };
+  EXPECT_EQ(owner->run(drops_the_last_handle), value);
+  EXPECT_FALSE(Domain::current());
+}
+
+TEST(DomainRun, ReturnsTheResultHoweverTheDomainIsLeft) {
+  expect_returned(true);
+  expect_returned(false);
+  expect_returned('c');
+  expect_returned(static_cast<signed char>(-1));
+  expect_returned(static_cast<short>(-2));
+  expect_returned(-3);
+  expect_returned(std::numeric_limits<long long>::min());
+  expect_returned(std::numeric_limits<std::uint64_t>::max());
+  expect_returned(Small::most);
+  expect_returned(std::errc::timed_out);
+  expect_returned("a pointer");
+  expect_returned(&throw_error);
+  expect_returned(nullptr);
+  expect_returned(0.5);
+  expect_returned(0.25L);
+  expect_returned(std::string("an object"));
+}
+
+TEST(DomainRun, ReturnsAnObjectThatWouldFitARegister) {
+  Domain d;
+  EXPECT_EQ(d.run([] { return Part{7}; })->of_register, 7);
+  EXPECT_EQ(d.bind([] { return Part{8}; })().of_register, 8);
+  EXPECT_EQ(*d.bind([] { return std::make_unique<int>(9); })(), 9);
+  int value = 10;
+  EXPECT_EQ(&d.run([&]() -> const int& { return value; })->get(), &value);
+  EXPECT_EQ(d.run([&]() -> int&& { return std::move(value); }), 10);
+  EXPECT_EQ(d.run([]() noexcept { return 11; }), 11);
+  const std::function<const volatile int*()> pointer = [&] { return &value; };
+  EXPECT_EQ(d.run(pointer), &value);
 }
 
 TEST(DomainRun, MakesTheDomainActiveAndRestoresTheOneBefore) {
@@ -409,6 +472,42 @@ TEST(DomainLife, OutlivesItsLastHandleUntilItIsLeft) {
   });
   ASSERT_EQ(seen.count(), 1u);
   EXPECT_EQ(seen.last().domain, "owned");
+}
+
+TEST(DomainLife, EndsWhereItIsLeftHoweverThatHappens) {
+  const auto witness = std::make_shared<int>();
+  std::unique_ptr<Domain> owner;
+  const auto drops_the_last_handle = [&] {
+    owner.reset();
+    EXPECT_EQ(witness.use_count(), 2);
+  };
+  const auto make = [&](Domain::Handler handler) {
+    owner = std::make_unique<Domain>();
+    owner->on_error(std::move(handler));
+  };
+  make([witness](const Failure&) {});
+  owner->run(drops_the_last_handle);
+  EXPECT_EQ(witness.use_count(), 1);
+
+  make([witness](const Failure&) {});
+  owner->run([&] {
+    drops_the_last_handle();
+    throw_error();
+  });
+  EXPECT_EQ(witness.use_count(), 1);
+
+  make([witness](const Failure&) { throw_error("handler"); });
+  Domain outer;
+  Seen seen;
+  outer.on_error(seen.handler());
+  outer.run([&] {
+    owner->run([&] {
+      drops_the_last_handle();
+      throw_error();
+    });
+  });
+  EXPECT_EQ(seen.count(), 1u);
+  EXPECT_EQ(witness.use_count(), 1);
 }
 
 TEST(DomainLife, AScopeOfATemporaryKeepsTheDomain) {

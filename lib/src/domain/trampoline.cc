@@ -181,6 +181,7 @@ __asm__(R"(
 _ZN6refork6detail3runEPNS0_5StateEPFvvEPv:
  .cfi_startproc
  .cfi_personality 0x9b, DW.ref.refork_domain_personality
+ hint 34                // bti c
  cbz x0,3f
  mov x3,x2
  mov x2,x1
@@ -192,6 +193,7 @@ _ZN6refork6detail3runEPNS0_5StateEPFvvEPv:
  .hidden refork_domain_call
  .type refork_domain_call,%function
 refork_domain_call:
+ hint 34                // a far call comes here by a branch to a register
  stp x29,x30,[sp,-16]!
  .cfi_def_cfa_offset 16
  .cfi_offset 29,-16
@@ -239,6 +241,7 @@ refork_domain_call:
  .globl refork_domain_landing
  .hidden refork_domain_landing
 refork_domain_landing:
+ hint 36                // bti j
  mov x1,x0
  mov x0,sp
  bl refork_domain_captured
