@@ -559,27 +559,42 @@ TEST(DomainThreads, HandlersMayBeReplacedWhileOthersRun) {
 
 #ifndef __SANITIZE_THREAD__
 TEST(DomainRun, CancellationOfTheThreadPassesThrough) {
-  static bool unwound;
-  static int handled;
-  unwound = false;
-  handled = 0;
-  pthread_t thread;
-  ASSERT_EQ(pthread_create(
-                &thread, nullptr,
-                [](void*) -> void* {
-                  Domain d;
-                  d.on_error([](const Failure&) { ++handled; });
-                  d.run([] {
-                    Unwound guard{unwound};
-                    pthread_exit(nullptr);
-                  });
-                  return nullptr;
-                },
-                nullptr),
-            0);
-  pthread_join(thread, nullptr);
-  EXPECT_TRUE(unwound);
-  EXPECT_EQ(handled, 0);
+  struct {
+    void (*cancel)();
+    bool unwound = false;
+    int handled = 0;
+    bool left = false;
+  } way;
+  const auto on_thread = [](void* arg) -> void* {
+    auto& seen = *static_cast<decltype(way)*>(arg);
+    struct OutsideAgain {
+      bool& outside;
+      ~OutsideAgain() { outside = !Domain::current(); }
+    } left{seen.left};
+    Domain outer, inner;
+    outer.on_error([&](const Failure&) { ++seen.handled; });
+    inner.on_error([&](const Failure&) { ++seen.handled; });
+    outer.run([&] {
+      inner.run([&] {
+        Unwound guard{seen.unwound};
+        seen.cancel();
+      });
+    });
+    return nullptr;
+  };
+  const auto cancel_itself = [] {
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+  };
+  for (void (*cancel)() : {static_cast<void (*)()>(cancel_itself), +[] { pthread_exit(nullptr); }}) {
+    way = {cancel};
+    pthread_t thread;
+    ASSERT_EQ(pthread_create(&thread, nullptr, on_thread, &way), 0);
+    pthread_join(thread, nullptr);
+    EXPECT_TRUE(way.unwound);
+    EXPECT_TRUE(way.left);
+    EXPECT_EQ(way.handled, 0);
+  }
 }
 #endif
 
