@@ -71,7 +71,9 @@ struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps
   std::uint64_t time_ms = 0;   // Unix time
   std::string type;  // operator, worker-started, worker-ready, worker-draining, worker-killed, worker-ended,
-                     // failure, service-state, listener-reopened, store-state, protocol
+                     // worker-tainted, worker-backoff, worker-replaced, worker-crashed, worker-hung,
+                     // worker-starved, worker-recycled, request-timeout, core-dumps, failure, service-state,
+                     // listener-reopened, store-state, protocol
   std::string service;
   std::optional<std::uint32_t> slot;
   std::uint64_t worker = 0;  // 0: none

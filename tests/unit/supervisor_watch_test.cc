@@ -1,0 +1,139 @@
+// What is found out about a worker by looking at its flight recorder; the worker is this very process.
+#include "supervisor/watch.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "recorder/writer.h"
+#include "support/process.h"
+
+namespace refork::supervisor {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+core::ServiceConfig config_of(std::optional<milliseconds> watchdog,
+                              std::optional<milliseconds> request_timeout) {
+  core::ServiceConfig config;
+  config.name = "web";
+  config.command = {"/bin/web"};
+  config.watchdog = watchdog;
+  config.request_timeout = request_timeout;
+  return config;
+}
+
+// One worker, id 1, that serves; it ends the loop when enough was told of it.
+class OneWorker : public Watch::Ward {
+ public:
+  explicit OneWorker(core::ServiceConfig config)
+      : service_(
+            std::move(config), [] { return core::WorkerId{1}; }, [] { return 0.0; }) {
+    recorder::Identity identity{};
+    std::strcpy(identity.service, "web");
+    reader_.emplace(*recorder::Reader::create("", identity));
+    writer = *recorder::Writer::attach(base::UniqueFd(::fcntl(reader_->fd(), F_DUPFD_CLOEXEC, 0)));
+    EXPECT_TRUE(service_.start(core::Clock::now(), effects));
+    service_.on_ready(1, core::Clock::now(), effects);
+  }
+
+  // Until so many failures were told, or it takes too long.
+  void run_until(std::size_t reports) {
+    wanted_ = reports;
+    auto patience = loop.timer([this] { loop.exit(1); });
+    Loop::arm(patience, core::Clock::now() + test::kProcessPatience);
+    loop.run();
+  }
+  const core::Worker& worker() const { return service_.workers().at(1); }
+
+  const core::Service& service() const override { return service_; }
+  std::optional<Watch::Patient> patient(core::WorkerId) const override {
+    return Watch::Patient{&worker(), &subject_, linked ? &*reader_ : nullptr};
+  }
+  void feed(const std::function<void(core::Service&, core::Time, core::Effects&)>& input) override {
+    input(service_, core::Clock::now(), effects);
+    if (records.size() >= wanted_) loop.exit(0);
+  }
+  void report(const Subject&, proto::FailureRecord record, bool) override {
+    records.push_back(std::move(record));
+  }
+  void announce(const core::Worker&, std::string type, std::string) override {
+    events.push_back(std::move(type));
+  }
+
+  Loop loop;
+  bool linked = true;
+  recorder::Writer* writer = nullptr;
+  core::Effects effects;
+  std::vector<proto::FailureRecord> records;
+  std::vector<std::string> events;
+
+ private:
+  core::Service service_;
+  const Subject subject_{"web", 0, 1, ::getpid(), 1};
+  std::optional<recorder::Reader> reader_;
+  std::size_t wanted_ = 1;
+};
+
+TEST(Watch, ARequestsOwnTimeoutIsLookedAfterWhereThereIsOneForAll) {
+  OneWorker one(config_of({}, std::chrono::hours(24)));
+  one.writer->begin("GET /slow", 0, 10);
+  one.writer->begin("GET /fast", 0, 0);
+  Watch watch(one.loop, one, one.service().config());
+  one.run_until(1);
+  ASSERT_EQ(one.records.size(), 1u);
+  EXPECT_EQ(one.records[0].kind, Kind::timeout);
+  EXPECT_EQ(one.records[0].message, "a request takes longer than 10 ms");
+  EXPECT_EQ(one.records[0].request->label, "GET /slow");
+  EXPECT_EQ(one.records[0].in_flight_at_failure, 2u);
+  EXPECT_TRUE(one.worker().tainted);
+}
+
+TEST(Watch, OfVeryManyRequestsThatTakeTooLongSomeAreRecordedEachOnce) {
+  OneWorker one(config_of({}, milliseconds(10)));
+  for (std::size_t i = 0; i < 2 * Watch::max_timeouts; ++i) one.writer->begin(std::to_string(i), 0, 0);
+  Watch watch(one.loop, one, one.service().config());
+  one.run_until(Watch::max_timeouts);
+  EXPECT_EQ(one.records.size(), Watch::max_timeouts);
+  std::set<std::string> labels;
+  for (const auto& record : one.records) labels.insert(record.request->label);
+  EXPECT_EQ(labels.size(), Watch::max_timeouts);
+}
+
+TEST(Watch, AThreadThatBeatOnceAndNeverAgainHangs) {
+  OneWorker one(config_of(milliseconds(200), {}));
+  one.writer->beat();
+  Watch watch(one.loop, one, one.service().config());
+  one.run_until(1);
+  ASSERT_EQ(one.records.size(), 1u);
+  EXPECT_EQ(one.records[0].kind, Kind::hang);
+  EXPECT_THAT(one.records[0].message, HasSubstr("(watchdog 200 ms)"));
+  EXPECT_FALSE(one.records[0].threads.empty()) << "at least as the kernel sees them";
+  EXPECT_TRUE(one.worker().hung);
+}
+
+TEST(Watch, AWorkerThatNeverBeatIsNotWatched) {
+  OneWorker one(config_of(milliseconds(100), milliseconds(800)));
+  one.writer->begin("GET /slow", 0, 0);
+  Watch watch(one.loop, one, one.service().config());
+  one.run_until(1);
+  ASSERT_EQ(one.records.size(), 1u);
+  EXPECT_EQ(one.records[0].kind, Kind::timeout) << "which takes eight times as long";
+}
+
+TEST(Watch, WithoutLibreforkItsNotificationsAreItsBeats) {
+  OneWorker one(config_of(milliseconds(200), {}));
+  one.linked = false;
+  Watch watch(one.loop, one, one.service().config());
+  watch.beat(1);
+  one.run_until(1);
+  ASSERT_EQ(one.records.size(), 1u);
+  EXPECT_EQ(one.records[0].kind, Kind::hang);
+}
+
+}  // namespace
+}  // namespace refork::supervisor
