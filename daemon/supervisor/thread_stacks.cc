@@ -80,7 +80,8 @@ std::vector<proto::ThreadStack> StackDemand::result(BuildIds& build_ids) const {
         std::ranges::find(threads, static_cast<std::uint32_t>(seen.tid), &proto::ThreadStack::tid);
     if (asked && known == threads.end()) threads.push_back(kernel_stack(seen));
   }
-  std::ranges::stable_partition(threads, [](const auto& thread) { return !thread.request.empty(); });
+  std::stable_partition(threads.begin(), threads.end(),
+                        [](const auto& thread) { return !thread.request.empty(); });
   return threads;
 }
 

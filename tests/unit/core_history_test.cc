@@ -145,7 +145,7 @@ TEST(History, WhoAskedIsNamedWithWhatCameOfIt) {
   told.order("stop, asked for by uid 1000");
   told.keep(told.service.stop(told.now, told.out));
   told.tell();
-  const auto& drained = find(told.history.entries(0), "worker-draining", 1);
+  const auto drained = find(told.history.entries(0), "worker-draining", 1);
   EXPECT_EQ(drained.text, "drains: stop");
   EXPECT_EQ(drained.by, "uid 1000");
   EXPECT_EQ(drained.failure, "");
@@ -161,7 +161,7 @@ TEST(History, AStartAfterABackoffSaysHowLongItWaited) {
   told.tell();
   told.pass(Millis(300));
   told.tell();
-  const auto& started = find(told.history.entries(0), "worker-started", 2);
+  const auto started = find(told.history.entries(0), "worker-started", 2);
   EXPECT_EQ(started.waited_for, "its backoff");
   EXPECT_EQ(started.waited_ms, 300u);
   EXPECT_EQ(started.instead_of, 1u);
@@ -175,7 +175,7 @@ TEST(History, ADrainThatHadToWaitSaysForWhat) {
   told.pass(Millis(250));
   told.ready(2);
   told.tell();
-  const auto& drained = find(told.history.entries(0), "worker-draining", 1);
+  const auto drained = find(told.history.entries(0), "worker-draining", 1);
   EXPECT_EQ(drained.waited_ms, 250u);
   EXPECT_THAT(drained.waited_for, HasSubstr("waits for its replacement"));
 }
