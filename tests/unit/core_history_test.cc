@@ -70,7 +70,7 @@ std::vector<std::string> whats(const std::vector<HistoryEntry>& entries) {
   return all;
 }
 
-const HistoryEntry& find(const std::vector<HistoryEntry>& entries, const std::string& what, WorkerId worker) {
+HistoryEntry find(const std::vector<HistoryEntry>& entries, const std::string& what, WorkerId worker) {
   const auto found = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) {
     return entry.what == what && entry.worker == worker;
   });
@@ -96,7 +96,7 @@ TEST(History, AFailureItsReplacementAndItsDrainAreOneLine) {
   const auto line = told.history.entries(1);
   EXPECT_THAT(whats(line),
               ElementsAre("worker-started", "worker-started", "worker-draining", "failure", "worker-ended"));
-  const auto& replacement = find(line, "worker-started", 3);
+  const auto replacement = find(line, "worker-started", 3);
   EXPECT_EQ(replacement.instead_of, 2u);
   EXPECT_EQ(replacement.duration_ms, 31u);
   EXPECT_EQ(replacement.failure, "");  // ... and by its time after it here, so that it is no cause
