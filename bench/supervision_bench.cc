@@ -97,12 +97,12 @@ bool idle() {
   Daemon daemon = Daemon::run(
       {"--workers", "4", "--listen", "tcp://127.0.0.1:0", "--", built_program("examples/http_asio")});
   daemon.wait_for_state("running");
-  daemon.status();
+  const pid_t pid = daemon.pid();
   std::this_thread::sleep_for(std::chrono::seconds(1));  // the answer to the last question is through
-  const long before = switches(daemon.pid());
+  const long before = switches(pid);
   std::this_thread::sleep_for(idle_time);
-  const long wakeups = switches(daemon.pid()) - before;
-  const long rss = proc_status(daemon.pid(), "VmRSS");
+  const long wakeups = switches(pid) - before;
+  const long rss = proc_status(pid, "VmRSS");
   std::printf("idle         %ld wakeups in %lld s, RSS %.1f MB with 4 workers\n", wakeups,
               static_cast<long long>(idle_time.count()), static_cast<double>(rss) / 1024);
   return wakeups == 0 && rss <= most_rss_kb;

@@ -103,6 +103,11 @@ void add_events(CLI::App& app, Invocation& call) {
   sub->callback([&] { call.command = Command::events; });
 }
 
+void add_daemon_reexec(CLI::App& app, Invocation& call) {
+  app.add_subcommand("daemon-reexec", "Execute reforkd anew, as after an upgrade; nothing else notices")
+      ->callback([&] { call.command = Command::daemon_reexec; });
+}
+
 void add_check_config(CLI::App& app, Invocation& call) {
   auto* sub = app.add_subcommand("check-config", "Check a configuration; needs no reforkd");
   sub->add_option("FILE", call.target, "refork.json")->default_str(config_file);
@@ -158,6 +163,7 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
   add_failures(app, call);
   add_operations(app, call);
   add_events(app, call);
+  add_daemon_reexec(app, call);
   add_check_config(app, call);
   if (const auto unknown = unknown_command(app, argc, argv)) return Farewell{Exit::usage, *unknown};
   try {

@@ -30,6 +30,7 @@ enum class Command {
   failures_clear,
   operate,
   events,
+  daemon_reexec,
   check_config
 };
 

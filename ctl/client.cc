@@ -214,6 +214,13 @@ Result<std::uint64_t> Client::clear_failures(const std::string& service) {
   return removed;
 }
 
+Result<void> Client::reexec() {
+  auto question = new_call(manager_path, manager_interface, "DaemonReexec");
+  if (!question) return question.error();
+  const auto reply = call(question->get());
+  return reply ? Result<void>() : reply.error();
+}
+
 Result<void> Client::operate(const Operation& operation, const OnEvent& on_event) {
   auto question = new_call(manager_path, manager_interface, operation.verb.c_str());
   if (!question) return question.error();

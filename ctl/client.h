@@ -45,6 +45,8 @@ class Client {
   base::Result<std::vector<std::string>> top_failures(const FailureFilter& filter);  // JSON objects
   base::Result<std::string> failure(const std::string& id);
   base::Result<std::uint64_t> clear_failures(const std::string& service);
+  // Answered before reforkd executes itself; whoever connects afterwards speaks to the new one.
+  base::Result<void> reexec();
   // Waits as long as it takes if operation.wait; tells what happens meanwhile.
   using OnEvent = std::function<void(const Event&)>;
   base::Result<void> operate(const Operation& operation, const OnEvent& on_event = {});

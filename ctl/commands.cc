@@ -181,6 +181,15 @@ int follow_events(Client& client, const Invocation& call, const Console& console
   return result ? int{Exit::ok} : refuse(console, result.error());
 }
 
+// Done once the new one answers.
+int reexec(Client& client, const std::string& path, const Console& console) {
+  if (const auto done = client.reexec(); !done) return refuse(console, done.error());
+  auto next = Client::connect(path);
+  if (!next) return no_way_in(console, path, next.error());
+  const auto answers = next->status();
+  return answers ? int{Exit::ok} : refuse(console, answers.error());
+}
+
 int perform(Client& client, const Invocation& call, const Console& console) {
   switch (call.command) {
     case Command::status:
@@ -199,6 +208,8 @@ int perform(Client& client, const Invocation& call, const Console& console) {
       return operate(client, call, console);
     case Command::events:
       return follow_events(client, call, console);
+    case Command::daemon_reexec:
+      return reexec(client, call.control, console);
     case Command::check_config:
       break;
   }
@@ -211,10 +222,11 @@ int run(const Invocation& call, const Console& console) {
   if (call.command == Command::check_config) return check_config(call, console);
   Console here = console;
   here.view.now_ms = console.now_ms();
-  const std::string path = call.control.empty() ? default_control() : call.control;
-  auto client = Client::connect(path);
-  if (!client) return no_way_in(here, path, client.error());
-  return perform(*client, call, here);
+  Invocation there = call;
+  if (there.control.empty()) there.control = default_control();
+  auto client = Client::connect(there.control);
+  if (!client) return no_way_in(here, there.control, client.error());
+  return perform(*client, there, here);
 }
 
 }  // namespace refork::ctl

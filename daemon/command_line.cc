@@ -70,7 +70,7 @@ std::optional<std::string> unknown_option(const CLI::App& app, const CLI::App& r
 }  // namespace
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
-  CommandLine line{os::default_control(), os::default_state_dir(), "command line", {}};
+  CommandLine line{os::default_control(), os::default_state_dir(), "command line", {}, true};
   std::string file;
   RunOptions run_options;
 
@@ -86,6 +86,8 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
     place->add_option("--state-dir", line.state_dir, "where failures are kept")
         ->capture_default_str()
         ->type_name("DIR");
+    place->add_flag("--keeper,!--no-keeper", line.keeper,
+                    "whether a keeper starts reforkd again when it dies; by default where no manager does");
   }
   run_options.add_to(*run);
   run->footer(examples);

@@ -12,6 +12,7 @@ struct CommandLine {
   std::string control, state_dir;
   std::string config_name;  // file, or "command line"
   config::Outcome config;
+  bool keeper = true;  // may be started
 };
 
 // Prints help, version or what is wrong, and gives the exit code in `exit_code`, where there is nothing to

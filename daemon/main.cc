@@ -2,20 +2,27 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "bus/bus.h"
 #include "command_line.h"
+#include "keeper/keeper.h"
 #include "log/log.h"
+#include "os/fd_store.h"
 #include "os/notify.h"
 #include "os/paths.h"
 #include "os/process.h"
+#include "reexec.h"
 #include "store/store.h"
 #include "supervisor/loop.h"
 #include "supervisor/supervisor.h"
@@ -25,11 +32,12 @@ namespace {
 
 using base::Result;
 
-constexpr const char* state_name = "/state";
+// In the state directory, for its one user.
+constexpr const char* state_lock = "/reforkd";
 
 // Where reforkd keeps what: directories made, and held against a second instance.
 struct Places {
-  std::string control, recorder_directory;
+  std::string control, state;
   base::UniqueFd control_lock, state_lock;
 
   Places() = default;
@@ -37,9 +45,7 @@ struct Places {
   // Removes what was made to hold them; the locks are ours until then.
   ~Places() {
     if (control_lock) os::remove_lock(control);
-    if (!state_lock) return;
-    os::remove_lock(recorder_directory + state_name);
-    ::rmdir(recorder_directory.c_str());  // kept if a recorder is left in it
+    if (state_lock) os::remove_lock(state);
   }
 };
 
@@ -63,17 +69,12 @@ Result<Places> take_places(const CommandLine& line) {
   places.control = line.control;
   places.control_lock = std::move(*lock);
 
-  auto recorders = os::recorder_directory(line.state_dir);
-  if (!recorders) {
-    log::warning("flight recorders live in memory only: " + recorders.error().what);
-    return places;
-  }
-  auto held = os::lock_instance(*recorders + state_name);
-  if (!held)
-    return base::Error{held.error().code, "another reforkd has the state directory " + line.state_dir +
-                                              "; name another one by --state-dir"};
-  places.state_lock = std::move(*held);
-  places.recorder_directory = std::move(*recorders);
+  places.state = line.state_dir + state_lock;
+  auto held = os::lock_instance(places.state);
+  if (!held && held.error().code == EBUSY)
+    return base::Error{EBUSY, "another reforkd has the state directory " + line.state_dir +
+                                  "; name another one by --state-dir"};
+  if (held) places.state_lock = std::move(*held);  // a disk that cannot be written holds nobody else either
   return places;
 }
 
@@ -95,54 +96,151 @@ void keep_memory_small() {
   mallopt(M_TRIM_THRESHOLD, large);
 }
 
-int fail(const base::Error& error) {
-  log::error(error.what);
-  return 1;
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
 }
 
-int run(CommandLine line) {
+// Everything of one reforkd, from its start to its end or its next execution.
+class Reforkd {
+ public:
+  Reforkd(CommandLine line, Program program)
+      : line_(std::move(line)), program_(std::move(program)), fds_(variable("NOTIFY_SOCKET")) {}
+  int run();
+
+ private:
+  base::Result<void> prepare();
+  void serve();
+  base::Result<void> plan_reexec();
+  int end(int code);
+
+  CommandLine line_;
+  const Program program_;
+  os::FdStore fds_;
+  std::optional<Places> places_;
+  supervisor::Loop loop_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<supervisor::Supervisor> supervisor_;
+  std::unique_ptr<bus::Bus> bus_;
+  std::vector<supervisor::Loop::Source> sources_;
+  bool resumed_ = false, reexec_ = false;
+};
+
+Result<void> Reforkd::prepare() {
+  auto inherited = os::take_inherited();
+  resumed_ =
+      std::ranges::any_of(inherited, [](const auto& one) { return one.name == supervisor::state_name; });
+  auto places = take_places(line_);
+  if (!places) return places.error();
+  places_.emplace(std::move(*places));
+  store_ = store::Store::open(line_.state_dir, line_.config.config.store);
+  supervisor_ = std::make_unique<supervisor::Supervisor>(
+      loop_, *store_,
+      supervisor::Supervisor::Setup{std::move(line_.config.config),
+                                    line_.config_name,
+                                    fds_,
+                                    std::move(inherited),
+                                    {variable(keeper::variable), program_.path, program_.keeper_argv()},
+                                    [this] { return plan_reexec(); }});
+  if (auto prepared = supervisor_->prepare(); !prepared) return prepared;
+  auto socket = supervisor_->handover().take(supervisor::control_name, fds_);
+  const int kept = socket.get();
+  auto bus = bus::Bus::listen(loop_.get(), line_.control, *supervisor_, {}, std::move(socket));
+  if (!bus) return bus.error();
+  bus_ = std::move(*bus);
+  if (bus_->fd() != kept || kept < 0) {
+    fds_.forget(supervisor::control_name);
+    fds_.keep(supervisor::control_name, bus_->fd());
+  }
+  supervisor_->publish_to(bus_.get());
+  return {};
+}
+
+void Reforkd::serve() {
+  const auto stop = [this] {
+    fds_.say("STOPPING=1");
+    supervisor_->shut_down([this] { loop_.exit(0); });
+  };
+  sources_.push_back(loop_.watch_signal(SIGTERM, stop));
+  sources_.push_back(loop_.watch_signal(SIGINT, stop));
+  sources_.push_back(loop_.watch_signal(SIGCHLD, [this] { supervisor_->reap_strangers(); }));
+  sources_.push_back(
+      loop_.watch_signal(SIGHUP, [] { log::notice("SIGHUP: the configuration is read at the start only"); }));
+  const std::string up = "reforkd " REFORK_VERSION " controls at " + line_.control;
+  log::notice(up);
+  fds_.say("STATUS=" + up);
+  supervisor_->run([this] { fds_.say("READY=1"); });
+  supervisor_->reap_strangers();  // who ended while another program ran in this process
+}
+
+// The answer goes out in the turns that follow; then the loop ends.
+Result<void> Reforkd::plan_reexec() {
+  if (auto good = program_.check(); !good) return good;
+  if (!reexec_) loop_.later([this] { loop_.later([this] { loop_.exit(0); }); });
+  reexec_ = true;
+  return {};
+}
+
+int Reforkd::end(int code) {
+  if (supervisor_) supervisor_->publish_to(nullptr);
+  const bool stays = reexec_ || (code != 0 && resumed_);  // for the next one
+  if (bus_) stays ? bus_->leave() : bus_->close();
+  if (supervisor_) stays ? supervisor_->leave() : supervisor_->close();
+  if (store_) {
+    store_->close();
+    store_->dispatch();  // what was written last lets go of its flight recorders
+  }
+  if (reexec_) {
+    places_.reset();
+    const auto error = program_.execute(fds_, supervisor_->keeper());
+    log::error(error.what);
+    code = 1;
+  } else if (!stays) {
+    fds_.forget_all();
+  }
+  fds_.say("EXIT_STATUS=" + std::to_string(code));
+  return code;
+}
+
+int Reforkd::run() {
   keep_memory_small();
   os::raise_descriptor_limit();
   block_signals();
-  auto places = take_places(line);
-  if (!places) return fail(places.error());
-
-  supervisor::Loop loop;
-  const auto store = store::Store::open(line.state_dir, line.config.config.store);
-  supervisor::Supervisor supervisor(
-      loop, *store, {std::move(line.config.config), line.config_name, places->recorder_directory});
-  if (auto prepared = supervisor.prepare(); !prepared) {
-    supervisor.close();
-    store->close();
-    return fail(prepared.error());
+  if (const auto prepared = prepare(); !prepared) {
+    log::error(prepared.error().what);
+    return end(1);
   }
-  auto bus = bus::Bus::listen(loop.get(), line.control, supervisor);
-  if (!bus) {
-    supervisor.close();
-    store->close();
-    return fail(bus.error());
-  }
-  supervisor.publish_to(bus->get());
+  serve();
+  return end(loop_.run());
+}
 
-  const auto stop = [&] {
-    os::notify_manager("STOPPING=1");
-    supervisor.shut_down([&] { loop.exit(0); });
-  };
-  const auto on_term = loop.watch_signal(SIGTERM, stop);
-  const auto on_int = loop.watch_signal(SIGINT, stop);
-  const auto on_child = loop.watch_signal(SIGCHLD, [&] { supervisor.reap_strangers(); });
-  const auto on_hup =
-      loop.watch_signal(SIGHUP, [] { log::notice("SIGHUP: the configuration is read at the start only"); });
-  log::notice("reforkd " REFORK_VERSION " controls at " + line.control);
-  supervisor.run([] { os::notify_manager("READY=1"); });
-  const int code = loop.run();
+// Somebody keeps descriptors already, or is not wanted.
+bool needs_keeper(const CommandLine& line) {
+  if (!line.keeper || !variable(keeper::variable).empty()) return false;
+  const std::string room = variable("FDSTORE");
+  return variable("NOTIFY_SOCKET").empty() || room.empty() || room == "0";
+}
 
-  supervisor.publish_to(nullptr);
-  (*bus)->close();
-  supervisor.close();
-  store->close();
-  store->dispatch();  // what was written last lets go of its flight recorders
-  return code;
+// As a child of the reforkd whose keeper died.
+std::optional<keeper::Running> running_reforkd() {
+  const std::string pid = variable(keeper::running_variable);
+  if (pid.empty() || pid != std::to_string(::getppid())) return std::nullopt;
+  auto pidfd = os::open_pidfd(::getppid());
+  if (!pidfd) return std::nullopt;
+  return keeper::Running{::getppid(), std::move(*pidfd), base::UniqueFd(keeper::running_socket)};
+}
+
+int start(int argc, char** argv) {
+  Program program(argc, argv);
+  if (auto running = running_reforkd()) return keeper::run({program.path, program.argv, std::move(running)});
+  int exit_code = 0;
+  auto line = parse_command_line(argc, argv, exit_code);
+  if (!line) return exit_code;
+  for (const auto& problem : line->config.problems)
+    std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());
+  if (!line->config.ok()) return 2;
+  if (needs_keeper(*line)) return keeper::run({program.path, program.argv, std::nullopt});
+  return Reforkd(*std::move(line), std::move(program)).run();
 }
 
 }  // namespace
@@ -150,13 +248,7 @@ int run(CommandLine line) {
 
 int main(int argc, char** argv) {
   try {
-    int exit_code = 0;
-    auto line = refork::parse_command_line(argc, argv, exit_code);
-    if (!line) return exit_code;
-    for (const auto& problem : line->config.problems)
-      std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());
-    if (!line->config.ok()) return 2;
-    return refork::run(std::move(*line));
+    return refork::start(argc, argv);
   } catch (const std::exception& error) {
     refork::log::error(error.what());
     return 1;

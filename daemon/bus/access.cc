@@ -25,7 +25,7 @@ const char* described(Action action) {
     case Action::operate:
       return "operate services";
     case Action::administer:
-      return "remove failure records";
+      return "administer reforkd";
   }
   return "do this";
 }

@@ -25,7 +25,7 @@ enum class Action {
   read_failures,  // labels, contexts, messages of the errors
   read_messages,  // what workers say to the application's operator
   operate,        // start, stop, restart, reload, scale, drain, kill, send
-  administer,     // remove records
+  administer,     // remove records, execute reforkd anew
 };
 
 bool is_owner(const Peer& peer, const AccessPolicy& policy);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "core/operations.h"
 
 struct sd_event;
@@ -34,14 +35,18 @@ struct Options {
 // /org/refork1/worker/ID; the one place that decides who may do what.
 class Bus : public core::Publisher {
  public:
-  // Takes over a stale socket file; EADDRINUSE if somebody listens. Mode 0660 and group `refork` (if there is
-  // one) for root, else 0600. Does not make directories. `operations` must live until close() or the Bus's
-  // end.
+  // `listening`: what listens at the path already, from an earlier reforkd. Takes over a stale socket file;
+  // EADDRINUSE if somebody listens. Mode 0660 and group `refork` (if there is one) for root, else 0600. Does
+  // not make directories. `operations` must live until close() or the Bus's end.
   static base::Result<std::unique_ptr<Bus>> listen(sd_event* loop, const std::string& path,
-                                                   core::Operations& operations, const Options& options = {});
+                                                   core::Operations& operations, const Options& options = {},
+                                                   base::UniqueFd listening = {});
+  virtual int fd() const noexcept = 0;  // what listens
   // Flushes what can be flushed, ends all connections, removes the socket file. Not from within an Operations
   // call.
   virtual void close() = 0;
+  // The same, but the socket stays for the next reforkd: who connects meanwhile waits for it.
+  virtual void leave() = 0;
 };
 
 }  // namespace refork::bus

@@ -199,6 +199,14 @@ int clear_failures(sd_bus_message* message, void* userdata, sd_bus_error* error)
   });
 }
 
+int reexec(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
+  return with_right(Action::administer, userdata, error, [&](Connection& connection) {
+    return answer_later<void>(connection, message, true, [&](Operations::Done done) {
+      connection.host().operations().reexec(std::move(done));
+    });
+  });
+}
+
 // Generic clients greet a bus first, and tell it what they want to hear: here everybody hears everything.
 int hello(sd_bus_message* message, void*, sd_bus_error*) noexcept {
   return sd_bus_reply_method_return(message, "s", ":1.1");
@@ -239,6 +247,7 @@ const sd_bus_vtable manager_rows[] = {
                             anybody),
     SD_BUS_METHOD_WITH_ARGS("ClearFailures", SD_BUS_ARGS("s", service), SD_BUS_RESULT("t", removed),
                             clear_failures, anybody),
+    SD_BUS_METHOD_WITH_ARGS("DaemonReexec", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, reexec, anybody),
     SD_BUS_SIGNAL_WITH_ARGS("Event",
                             SD_BUS_ARGS("t", sequence, "t", time_ms, "s", type, "s", service, "i", slot, "t",
                                         worker, "i", pid, "s", text),

@@ -33,12 +33,14 @@ class Server final : public Bus, private Host {
   }
   ~Server() override { close(); }
 
-  Result<void> start(const std::string& path);
+  Result<void> start(const std::string& path, UniqueFd listening);
   void event(const core::Event& event) override;
   void failure_recorded(const core::FailureRow& row) override;
   void message(std::uint64_t worker, std::string_view json) override;
   void changed() override;
+  int fd() const noexcept override { return socket_.fd(); }
   void close() override;
+  void leave() override;
 
  private:
   core::Operations& operations() override { return operations_; }
@@ -88,9 +90,12 @@ class Server final : public Bus, private Host {
   SourcePtr listener_, resume_, publisher_, burial_;
 };
 
-Result<void> Server::start(const std::string& path) {
+Result<void> Server::start(const std::string& path, UniqueFd listening) {
   const bool root = policy_.owner == 0;
-  auto socket = ControlSocket::open(path, root ? 0660 : 0600, root ? policy_.operators : std::nullopt);
+  auto socket = listening ? ControlSocket::adopt(std::move(listening), path)
+                          : Result<ControlSocket>(base::Error{ENOENT, ""});
+  if (!socket)
+    socket = ControlSocket::open(path, root ? 0660 : 0600, root ? policy_.operators : std::nullopt);
   if (!socket) return socket.error();
   socket_ = std::move(*socket);
   int r = sd_id128_randomize(&id_);
@@ -221,21 +226,26 @@ void Server::publish() {
 }
 
 void Server::close() {
+  leave();
+  socket_.remove();
+}
+
+void Server::leave() {
   listener_.reset();
   resume_.reset();
   publisher_.reset();
   for (const auto& connection : connections_) connection->flush();
   connections_.clear();
   burial_.reset();
-  socket_.remove();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Bus>> Bus::listen(sd_event* loop, const std::string& path,
-                                         core::Operations& operations, const Options& options) {
+                                         core::Operations& operations, const Options& options,
+                                         UniqueFd listening) {
   auto server = std::make_unique<Server>(loop, operations, options);
-  if (auto started = server->start(path); !started) return started.error();
+  if (auto started = server->start(path, std::move(listening)); !started) return started.error();
   return std::unique_ptr<Bus>(std::move(server));
 }
 

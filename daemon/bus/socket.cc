@@ -78,6 +78,22 @@ Result<ControlSocket> ControlSocket::open(const std::string& path, mode_t mode, 
   return result.error();
 }
 
+Result<ControlSocket> ControlSocket::adopt(UniqueFd fd, const std::string& path) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  struct stat info {};
+  if (::getsockname(fd.get(), static_cast<sockaddr*>(static_cast<void*>(&address)), &size) < 0 ||
+      path != std::string(address.sun_path, ::strnlen(address.sun_path, sizeof address.sun_path)) ||
+      ::lstat(path.c_str(), &info) < 0 || !S_ISSOCK(info.st_mode))
+    return Error{ENOENT, "control socket " + path + ": the one kept for it is not there any more"};
+  ControlSocket socket;
+  socket.fd_ = std::move(fd);
+  socket.path_ = path;
+  socket.device_ = info.st_dev;
+  socket.inode_ = info.st_ino;
+  return socket;
+}
+
 void ControlSocket::remove() noexcept {
   fd_.reset();
   struct stat info {};

@@ -20,6 +20,8 @@ class ControlSocket {
   // A file nobody listens on is replaced; EADDRINUSE if somebody does. `group`: who may connect besides the
   // owner.
   static base::Result<ControlSocket> open(const std::string& path, mode_t mode, std::optional<gid_t> group);
+  // One that open() made in another process, if it still listens at this path.
+  static base::Result<ControlSocket> adopt(base::UniqueFd fd, const std::string& path);
   int fd() const noexcept { return fd_.get(); }
   void remove() noexcept;  // closes; the file goes only if it is still the one made here
 

@@ -49,6 +49,8 @@ class Operations {
   virtual void failure(std::string_view id,
                        Reply<std::string> reply) = 0;  // an id, or an unambiguous beginning of one
   virtual void clear_failures(std::string_view service, Reply<std::uint64_t> reply) = 0;  // empty: all
+  // reforkd executes its program anew, and goes on with everything. Done once that is certain, before it is.
+  virtual void reexec(Done done) = 0;
 };
 
 // What the supervisor tells the doors.

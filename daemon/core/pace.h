@@ -22,6 +22,16 @@ class TokenBucket {
     tokens_ -= 1.0;
     return true;
   }
+  // What the next life of this bucket goes on with.
+  struct Level {
+    double tokens = 0;
+    std::optional<Time> at;
+  };
+  Level level() const { return {tokens_, last_}; }
+  void set_level(const Level& level) {
+    tokens_ = level.tokens < capacity_ ? level.tokens : capacity_;
+    last_ = level.at;
+  }
   // When the next token will be there.
   Time next(Time now) {
     refill(now);

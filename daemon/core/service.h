@@ -94,6 +94,8 @@ struct Slot {
   bool served = false;  // had a worker before: the next one is a replacement
 };
 
+struct ServiceSnapshot;
+
 // One service: its slots, its workers, and all policy. Pure: time comes in, actions go out as values.
 class Service {
  public:
@@ -150,6 +152,9 @@ class Service {
   const std::string& reload_error() const { return last_reload_error_; }
 
  private:
+  friend ServiceSnapshot take_snapshot(const Service& service);  // core/service_state.h
+  friend void restore(Service& service, ServiceSnapshot snapshot, Time now, Effects& out);
+  friend void withdraw(Service& service, WorkerId worker, Time now, Effects& out);
   enum class JobKind {
     start,
     stop,

@@ -154,6 +154,27 @@ base::Result<ListenSocket> ListenSocket::open(const std::string& address, bool n
   return socket;
 }
 
+base::Result<ListenSocket> ListenSocket::adopt(const std::string& address, const std::string& bound,
+                                               base::UniqueFd fd, std::uint64_t inode, bool nonblocking) {
+  auto parsed = parse_address(address);
+  if (!parsed) return parsed.error();
+  ListenSocket socket;
+  socket.fd_ = std::move(fd);
+  socket.parsed_ = *std::move(parsed);
+  socket.nonblocking_ = nonblocking;
+  socket.address_ = bound;
+  socket.inode_ = static_cast<ino_t>(inode);
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  if (::getsockopt(socket.fd(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+      socket.broken())
+    return base::Error{ENOTCONN, bound + ": the socket kept for it does not listen any more"};
+  if (socket.parsed_.family == Address::Family::tcp) socket.parsed_.port = bound_port(socket.fd());
+  const int flags = ::fcntl(socket.fd(), F_GETFL);
+  ::fcntl(socket.fd(), F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+  return socket;
+}
+
 bool ListenSocket::broken() const {
   // A unix listener shut down for reading alone refuses everybody too, but says POLLRDHUP only.
   pollfd poll{fd_.get(), POLLRDHUP, 0};

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 
 #include "base/result.h"
@@ -32,7 +33,13 @@ class ListenSocket {
   // Sockets of this process are removed by unlink_path(), not by the destructor.
   static base::Result<ListenSocket> open(const std::string& address, bool nonblocking);
 
+  // One that an earlier reforkd opened: `bound` is its address() and `inode` its inode(). An error if it does
+  // not listen any more.
+  static base::Result<ListenSocket> adopt(const std::string& address, const std::string& bound,
+                                          base::UniqueFd fd, std::uint64_t inode, bool nonblocking);
+
   int fd() const noexcept { return fd_.get(); }
+  std::uint64_t inode() const noexcept { return inode_; }  // of the file at a unix path
   // As bound: with the port the kernel chose for port 0.
   const std::string& address() const noexcept { return address_; }
   // Somebody called shutdown() on it. To be woken, watch for EPOLLHUP | EPOLLRDHUP.

@@ -1,5 +1,5 @@
-// Both ends of sd_notify(3): what workers say to reforkd, and what reforkd says to its own manager. Which
-// words count, and from whom, is decided elsewhere.
+// Both ends of sd_notify(3): what workers say to reforkd, and reforkd to its manager. Which words count, and
+// from whom, is decided elsewhere.
 #include "os/notify.h"
 
 #include <sys/socket.h>
@@ -23,22 +23,23 @@ struct Received {
   std::size_t size = 0;
   bool complete = false;
   pid_t sender = 0;
+  std::vector<base::UniqueFd> fds;
 };
 
-void close_passed(const cmsghdr& header) {
+void take_passed(const cmsghdr& header, std::vector<base::UniqueFd>& fds) {
   const std::size_t count = (header.cmsg_len - CMSG_LEN(0)) / sizeof(int);
   const unsigned char* data = CMSG_DATA(&header);
   for (std::size_t i = 0; i < count; ++i) {
     int fd;
     std::memcpy(&fd, data + i * sizeof fd, sizeof fd);
-    base::UniqueFd closes(fd);
+    fds.emplace_back(fd);
   }
 }
 
 void read_control(msghdr& message, Received& received) {
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET) continue;
-    if (header->cmsg_type == SCM_RIGHTS) close_passed(*header);
+    if (header->cmsg_type == SCM_RIGHTS) take_passed(*header, received.fds);
     if (header->cmsg_type != SCM_CREDENTIALS) continue;
     ucred who{};
     std::memcpy(&who, CMSG_DATA(header), sizeof who);
@@ -62,7 +63,7 @@ bool receive_one(int fd, Received& received) {
   if (count < 0) return false;
   read_control(message, received);
   received.size = static_cast<std::size_t>(count);
-  received.complete = (message.msg_flags & MSG_TRUNC) == 0;
+  received.complete = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
   return true;
 }
 
@@ -90,25 +91,34 @@ base::Result<NotifySocket> NotifySocket::open() {
     return base::errno_error("SO_PASSCRED on the socket for notifications");
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  socklen_t size = sizeof name.sun_family;  // no name: the kernel chooses one in the abstract namespace
-  auto* address = reinterpret_cast<sockaddr*>(&name);
-  if (::bind(socket.fd_.get(), address, size) != 0)
+  // No name: the kernel chooses one in the abstract namespace.
+  if (::bind(socket.fd_.get(), reinterpret_cast<sockaddr*>(&name), sizeof name.sun_family) != 0)
     return base::errno_error("bind the socket for notifications");
-  size = sizeof name;
-  if (::getsockname(socket.fd_.get(), address, &size) != 0)
+  return adopt(std::move(socket.fd_));
+}
+
+base::Result<NotifySocket> NotifySocket::adopt(base::UniqueFd fd) {
+  NotifySocket socket;
+  socket.fd_ = std::move(fd);
+  sockaddr_un name{};
+  socklen_t size = sizeof name;
+  if (::getsockname(socket.fd_.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0)
     return base::errno_error("name of the notify socket");
+  if (size <= offsetof(sockaddr_un, sun_path) + 1)
+    return base::Error{EINVAL, "the socket for notifications has no name"};
   const std::size_t length = size - offsetof(sockaddr_un, sun_path);
   socket.name_ = "@" + std::string(name.sun_path + 1, length - 1);
   return socket;
 }
 
 std::optional<Notification> NotifySocket::receive() {
-  Received received;
-  for (int skipped = 0; skipped < most_skipped && receive_one(fd_.get(), received); ++skipped) {
+  for (int skipped = 0; skipped < most_skipped; ++skipped) {
+    Received received;
+    if (!receive_one(fd_.get(), received)) break;
     const std::string_view text(received.text.data(), received.size);
     if (!received.complete || received.sender <= 0 || text.find('\0') != std::string_view::npos) continue;
     if (auto fields = parse_fields(text); !fields.empty())
-      return Notification{received.sender, std::move(fields)};
+      return Notification{received.sender, std::move(fields), std::move(received.fds)};
   }
   return std::nullopt;
 }

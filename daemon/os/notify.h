@@ -6,25 +6,28 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 
 namespace refork::os {
 
-// What sd_notify(3) of a worker says: NAME=VALUE lines, of a sender the kernel vouches for.
+// What sd_notify(3) says: NAME=VALUE lines and perhaps descriptors, of a sender the kernel vouches for.
 struct Notification {
   pid_t pid = 0;
   std::map<std::string, std::string> fields;
+  std::vector<base::UniqueFd> fds;
 };
 
-// A $NOTIFY_SOCKET for the workers of `ready: notify`, in the abstract namespace.
+// A $NOTIFY_SOCKET for others, in the abstract namespace.
 class NotifySocket {
  public:
   static base::Result<NotifySocket> open();
+  static base::Result<NotifySocket> adopt(base::UniqueFd socket);  // one that open() made in another process
   int fd() const noexcept { return fd_.get(); }
   const std::string& name() const noexcept { return name_; }  // for $NOTIFY_SOCKET: "@..."
-  std::optional<Notification> receive();  // nothing: empty. Descriptors that come along are closed.
+  std::optional<Notification> receive();                      // nothing: empty
 
  private:
   base::UniqueFd fd_;

@@ -1,25 +1,20 @@
-// Where reforkd keeps things, and who may: directories, the lock of the one instance, the place of flight
-// recorders.
+// Where reforkd keeps things, and who may: directories, and the lock of the one instance.
 #include "os/paths.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
 
-#include "base/fingerprint.h"
-
 namespace refork::os {
 namespace {
 
-constexpr unsigned parent_mode = 0755, private_mode = 0700, lock_mode = 0600;
+constexpr unsigned parent_mode = 0755, lock_mode = 0600;
 constexpr int lock_attempts = 16;  // each lost to somebody who removed the file just then
 
 bool is_root() { return ::geteuid() == 0; }
@@ -66,20 +61,6 @@ bool is_still_at(int fd, const std::string& path) {
          held.st_dev == there.st_dev;
 }
 
-base::Result<void> check_private_tmpfs(const std::string& path) {
-  const base::UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory) return base::errno_error("open directory " + path);
-  struct stat status {};
-  if (::fstat(directory.get(), &status) != 0) return base::errno_error("stat " + path);
-  if (status.st_uid != ::geteuid() || (status.st_mode & 07777) != private_mode)
-    return base::Error{EACCES,
-                       path + ": expected a directory of this user that nobody else can enter (mode 0700)"};
-  struct statfs system {};
-  if (::fstatfs(directory.get(), &system) != 0) return base::errno_error("statfs " + path);
-  if (system.f_type != TMPFS_MAGIC) return base::Error{ENODEV, path + ": expected a directory on a tmpfs"};
-  return {};
-}
-
 }  // namespace
 
 std::string default_control() {
@@ -121,20 +102,6 @@ base::Result<base::UniqueFd> lock_instance(const std::string& path) {
     return lock;
   }
   return base::Error{EBUSY, "lock " + file + ": the file is removed again and again"};
-}
-
-base::Result<std::string> recorder_directory(const std::string& state_dir) {
-  std::error_code error;
-  const std::filesystem::path real = std::filesystem::canonical(state_dir, error);
-  if (error) return base::errno_error("state directory " + state_dir, error.value());
-  base::Fingerprint fingerprint;
-  fingerprint.add(real.native());
-  const std::string path =
-      "/dev/shm/refork-" + std::to_string(::geteuid()) + "-" + base::to_hex(fingerprint.value());
-  if (::mkdir(path.c_str(), private_mode) != 0 && errno != EEXIST)
-    return base::errno_error("make directory " + path);
-  if (auto good = check_private_tmpfs(path); !good) return good.error();
-  return path;
 }
 
 }  // namespace refork::os

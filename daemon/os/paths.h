@@ -21,8 +21,4 @@ base::Result<base::UniqueFd> lock_instance(const std::string& path);
 // Removes the lock's file, by whoever holds it; the lock itself ends with its descriptor.
 void remove_lock(const std::string& path) noexcept;
 
-// The directory of flight recorders for this state directory, on a tmpfs (/dev/shm/refork-UID-HASH, 0700),
-// made if missing. An error where there is none: recorders then live in memory only.
-base::Result<std::string> recorder_directory(const std::string& state_dir);
-
 }  // namespace refork::os

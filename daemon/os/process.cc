@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -20,7 +22,20 @@
 namespace refork::os {
 namespace {
 
-constexpr int start_time_field = 22;  // of /proc/PID/stat, proc(5)
+constexpr int start_time_field = 22;                // of /proc/PID/stat, proc(5)
+constexpr unsigned signal_process_group = 1U << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
+
+// struct pidfd_info of Linux 6.13; the exit code came with 6.15.
+struct PidfdInfo {
+  std::uint64_t mask;
+  std::uint64_t cgroup_id;
+  std::uint32_t pid, tgid, ppid;
+  std::uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr std::uint64_t info_exit = 1U << 3;                    // PIDFD_INFO_EXIT
+constexpr unsigned long get_info = _IOWR(0xff, 11, PidfdInfo);  // PIDFD_GET_INFO
 
 std::optional<rlimit> inherited_limit;  // of descriptors, before it was raised
 
@@ -34,9 +49,13 @@ ExitStatus decode(const siginfo_t& info) {
   return status;
 }
 
-bool has_ended(int pidfd) {
-  pollfd poll{pidfd, POLLIN, 0};
-  return ::poll(&poll, 1, 0) > 0;
+std::optional<ExitStatus> wait_for(int pidfd, int flags) {
+  siginfo_t info{};
+  int result;
+  do result = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | flags);
+  while (result != 0 && errno == EINTR);
+  if (result != 0 || info.si_pid == 0) return std::nullopt;
+  return decode(info);
 }
 
 std::string read_proc(pid_t pid, const char* file) {
@@ -77,14 +96,54 @@ void reap_listed_strangers(const std::vector<pid_t>& known) {
 
 }  // namespace
 
-std::optional<ExitStatus> reap(int pidfd) {
+std::optional<ExitStatus> reap(int pidfd) { return wait_for(pidfd, 0); }
+std::optional<ExitStatus> exit_of_child(int pidfd) { return wait_for(pidfd, WNOWAIT); }
+
+bool has_ended(int pidfd) {
+  pollfd poll{pidfd, POLLIN, 0};
+  return ::poll(&poll, 1, 0) > 0;
+}
+
+std::optional<ExitStatus> told_exit(int pidfd) {
+  PidfdInfo info{};
+  info.mask = info_exit;
+  if (::ioctl(pidfd, get_info, &info) != 0 || (info.mask & info_exit) == 0) return std::nullopt;
+  ExitStatus status;  // exit_code is as wait(2) has it
+  if (WIFEXITED(info.exit_code))
+    status.code = WEXITSTATUS(info.exit_code);
+  else
+    status.signal = WTERMSIG(info.exit_code);
+  status.core = status.signal && WCOREDUMP(info.exit_code);
+  return status;
+}
+
+bool is_child(int pidfd) {
   siginfo_t info{};
-  int result;
-  do result = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
-  while (result != 0 && errno == EINTR);
-  if (result == 0) return info.si_pid == 0 ? std::nullopt : std::optional(decode(info));
-  if (!has_ended(pidfd)) return std::nullopt;
-  return ExitStatus{};
+  return ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+pid_t pid_of(int pidfd) {
+  constexpr std::string_view name = "Pid:";
+  std::ifstream file("/proc/self/fdinfo/" + std::to_string(pidfd));
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(name)) continue;
+    const int pid = std::atoi(line.c_str() + name.size());
+    return pid > 0 ? pid : 0;
+  }
+  return 0;
+}
+
+pid_t ended_child() {
+  siginfo_t info{};
+  const int result = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+  return result == 0 ? info.si_pid : 0;
+}
+
+std::optional<ExitStatus> reap_child(pid_t pid) {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
+    return std::nullopt;
+  return decode(info);
 }
 
 bool has_ended_by(int pidfd, int signal) {
@@ -111,8 +170,11 @@ base::Result<base::UniqueFd> open_pidfd(pid_t pid) {
 
 void signal_process(int pidfd, int signal) { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
 
-void signal_group(pid_t pgid, int signal) {
-  if (pgid > 1) ::killpg(pgid, signal);  // 0 would be our own group, 1 the system's
+void signal_group(int pidfd, pid_t pgid, std::uint64_t start, int signal) {
+  if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, signal_process_group) == 0 || errno != EINVAL)
+    return;
+  // 0 would be our own group, 1 the system's.
+  if (pgid > 1 && start != 0 && start_time(pgid) == start) ::killpg(pgid, signal);
 }
 
 std::uint64_t rss_bytes(pid_t pid) {

@@ -49,7 +49,6 @@ namespace {
 
 constexpr std::string_view listen_pid_name = "LISTEN_PID=";
 constexpr std::size_t pid_digits = 11;  // of any pid_t, and the final NUL
-constexpr int exit_not_executed = 127;
 
 struct LimitName {
   std::string_view name;
@@ -99,7 +98,7 @@ struct Prepared {
   std::string listen_pid;  // "LISTEN_PID=" and room for the number
   const char* directory = nullptr;
   const Credentials* credentials = nullptr;
-  bool no_new_privs = false;
+  bool no_new_privs = false, stops_blocked = false;
   std::vector<PreparedLimit> limits;
   std::vector<Move> moves;
   int above = 3;  // the first number that no move goes to
@@ -153,9 +152,33 @@ void change_user(const Credentials& who, int report) noexcept {
   if (::syscall(SYS_setresuid, who.uid, who.uid, who.uid) != 0) give_up(report, SpawnStep::setuid);
 }
 
-[[noreturn]] void run_child(Prepared& prepared, int report) noexcept {
+// The two ends of the pipe that a gated child waits at; -1: none.
+struct Gate {
+  int wait = -1, open = -1;
+};
+
+void wait_at(const Gate& gate) noexcept {
+  if (gate.wait < 0) return;
+  char word;
+  ssize_t count;
+  do count = ::read(gate.wait, &word, 1);
+  while (count < 0 && errno == EINTR);
+  if (count != 1) ::_exit(exit_not_executed);  // nobody is left who knows of this process
+}
+
+void unblock_signals(bool but_stops) noexcept {
+  sigset_t mask;
+  ::sigemptyset(&mask);
+  if (but_stops)
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&mask, signal);
+  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+}
+
+[[noreturn]] void run_child(Prepared& prepared, int report, const Gate& gate) noexcept {
+  if (gate.open >= 0) ::close(gate.open);
   if (::setpgid(0, 0) != 0) give_up(report, SpawnStep::setpgid);
   reset_dispositions();
+  wait_at(gate);
   if (const int lifted = ::fcntl(report, F_DUPFD_CLOEXEC, prepared.above); lifted >= 0)
     report = lifted;
   else
@@ -170,9 +193,7 @@ void change_user(const Credentials& who, int report) noexcept {
   if (prepared.directory && ::chdir(prepared.directory) != 0) give_up(report, SpawnStep::chdir);
   if (!prepared.listen_pid.empty())
     write_pid(prepared.listen_pid.data() + listen_pid_name.size(), ::getpid());
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  unblock_signals(prepared.stops_blocked);
   ::execve(prepared.program, prepared.argv.data(), prepared.environment.data());
   give_up(report, SpawnStep::exec);
 }
@@ -227,6 +248,7 @@ base::Result<void> prepare_descriptors(const SpawnPlan& plan, Prepared& prepared
 void prepare_strings(const SpawnPlan& plan, Prepared& prepared) {
   prepared.program = plan.program.c_str();
   prepared.no_new_privs = plan.no_new_privs;
+  prepared.stops_blocked = plan.stops_blocked;
   if (!plan.directory.empty()) prepared.directory = plan.directory.c_str();
   for (const std::string& argument : plan.argv) prepared.argv.push_back(writable(argument));
   prepared.argv.push_back(nullptr);
@@ -281,8 +303,14 @@ base::Result<Spawned> spawn(const SpawnPlan& plan) {
   Spawned child;
   child.errors.reset(ends[0]);
   const base::UniqueFd report(ends[1]);
+  base::UniqueFd waits;
+  if (plan.gated) {
+    if (::pipe2(ends, O_CLOEXEC) != 0) return base::errno_error("pipe for the start of a child");
+    waits.reset(ends[0]);
+    child.gate.reset(ends[1]);
+  }
   child.pid = fork_quietly();
-  if (child.pid == 0) run_child(prepared, report.get());
+  if (child.pid == 0) run_child(prepared, report.get(), {waits.get(), child.gate.get()});
   if (child.pid < 0) return base::errno_error("fork");
   auto pidfd = open_pidfd(child.pid);
   if (!pidfd) {
@@ -294,6 +322,11 @@ base::Result<Spawned> spawn(const SpawnPlan& plan) {
   // The child does the same; whoever comes first. After its exec this one fails, and is not needed.
   ::setpgid(child.pid, child.pid);
   return child;
+}
+
+void let_run(Spawned& child) {
+  const char word = 1;
+  if (child.gate && ::write(child.gate.get(), &word, 1) == 1) child.gate.reset();
 }
 
 std::optional<SpawnFailure> read_spawn_failure(int errors) {

@@ -43,6 +43,11 @@ struct SpawnPlan {
   int input = -1;             // stdin; -1: /dev/null
   int output = -1;            // stdout and stderr; -1: inherited
   bool no_new_privs = false;  // for good: nothing it executes gains rights
+  // It waits before it executes the program until let_run(); should this process die before, it ends with
+  // exit_not_executed.
+  bool gated = false;
+  bool stops_blocked =
+      false;  // SIGTERM, SIGINT and SIGHUP stay blocked in the program, which takes them later
 };
 
 // A child in a process group of its own (pgid == pid).
@@ -50,6 +55,7 @@ struct Spawned {
   pid_t pid = 0;
   base::UniqueFd pidfd;
   base::UniqueFd errors;  // end of file: it has exec'd; otherwise one SpawnFailure, read_spawn_failure()
+  base::UniqueFd gate;    // of a gated one
 };
 
 struct SpawnFailure {
@@ -57,10 +63,13 @@ struct SpawnFailure {
   int code = 0;      // errno
 };
 
+inline constexpr int exit_not_executed = 127;  // as shells have it
+
 // Looks a command up in PATH of `environment` (or the daemon's) unless it has a slash: ENOENT, EACCES with a
 // sentence.
 base::Result<std::string> find_program(const std::string& command, const std::string& path);
 base::Result<Spawned> spawn(const SpawnPlan& plan);
+void let_run(Spawned& child);
 // After `errors` became readable. Nothing: exec succeeded.
 std::optional<SpawnFailure> read_spawn_failure(int errors);
 

@@ -18,10 +18,11 @@ namespace refork::supervisor {
 
 namespace {
 
-std::string own_id(std::uint64_t time_ms, core::WorkerId worker, std::uint64_t count) {
+// The same for the same report, whoever makes it.
+std::string own_id(const Subject& subject, Kind kind, std::uint32_t number) {
   char id[64];
-  std::snprintf(id, sizeof id, "%011" PRIx64 "-%08" PRIx64 "d%04" PRIx64, time_ms, worker & 0xffffffff,
-                count & 0xffff);
+  std::snprintf(id, sizeof id, "%011" PRIx64 "-%08" PRIx64 "d%02zx%02x", subject.started_ms,
+                subject.worker & 0xffffffff, base::index(kind), number & 0xff);
   return id;
 }
 
@@ -51,7 +52,7 @@ std::vector<proto::Frame> stack_in(const recorder::InFlight& request,
   return found == stacks.end() ? std::vector<proto::Frame>() : frames_of(found->frames, "", build_ids);
 }
 
-proto::Outcome outcome_of(const core::Ended& ended, const RecorderFile& recorder,
+proto::Outcome outcome_of(const core::Ended& ended, const KeptRecorder& recorder,
                           std::uint64_t served_before_drain, std::uint64_t& served, BuildIds& build_ids) {
   proto::Outcome outcome;
   outcome.requested = ended.requested;
@@ -235,7 +236,7 @@ void Failures::store_waiting() {
   for (auto& [worker, end] : std::exchange(ends_, {})) store_end(std::move(end));
 }
 
-Collected Failures::collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder,
+Collected Failures::collect(const Subject& subject, const std::shared_ptr<KeptRecorder>& recorder,
                             bool dead) {
   Collected collected;
   const auto& hides = redactor(subject.service, recorder->reader().shows_query());
@@ -287,7 +288,8 @@ void Failures::report(const Subject& subject, Kind kind, const std::string& mess
 
 void Failures::report(const Subject& subject, proto::FailureRecord record, bool shows_query) {
   record.time_ms = unix_ms();
-  record.id = own_id(record.time_ms, subject.worker, ++last_id_);
+  record.id =
+      own_id(subject, record.kind, ++reports_[subject.worker][std::string(base::to_name(record.kind))]);
   record.thrown = false;
   if (record.fingerprint.empty()) record.fingerprint = plain_fingerprint(record.kind, subject.service, "");
   identify(record, subject);
@@ -295,8 +297,13 @@ void Failures::report(const Subject& subject, proto::FailureRecord record, bool 
   name_and_add(subject, {std::move(record), [] {}});
 }
 
+Failures::Reports Failures::reports(core::WorkerId worker) const {
+  const auto known = reports_.find(worker);
+  return known == reports_.end() ? Reports() : known->second;
+}
+
 Finished Failures::end(const Subject& subject, const core::Ended& ended,
-                       const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain) {
+                       const std::shared_ptr<KeptRecorder>& recorder, std::uint64_t served_before_drain) {
   crashes_.erase(crashes_.lower_bound({subject.worker, 0}),
                  crashes_.upper_bound({subject.worker, UINT32_MAX}));
   core::EndRow row;
@@ -328,6 +335,7 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   if (outputs_ && !subject.output.empty()) end.output = subject;
   for (const auto& cut : end.outcome.cut)
     if (!cut.stack.empty()) ++end.unnamed;
+  reports_.erase(subject.worker);
   ends_.insert_or_assign(subject.worker, std::move(end));
   name_cut(subject);
   add_end_of(subject.worker);

@@ -15,7 +15,7 @@
 #include "proto/record.h"
 #include "proto/redact.h"
 #include "store/store.h"
-#include "supervisor/recorder_file.h"
+#include "supervisor/kept_recorder.h"
 #include "supervisor/symbols.h"
 
 namespace refork::supervisor {
@@ -27,7 +27,8 @@ struct Subject {
   core::WorkerId worker = 0;
   std::int32_t pid = 0;
   std::uint32_t generation = 1;
-  std::string output = {};  // the file its process writes to; empty: none
+  std::uint64_t started_ms = 0;  // Unix time
+  std::string output = {};       // the file its process writes to; empty: none
   std::uint64_t output_from = 0;
 };
 
@@ -74,8 +75,9 @@ class Failures {
 
   // Copies what the recorder holds and has not been copied yet. What a handler of a fatal signal has not
   // finished is left to it, unless its process is `dead`.
-  Collected collect(const Subject& subject, const std::shared_ptr<RecorderFile>& recorder, bool dead = false);
-  // A failure that only reforkd saw.
+  Collected collect(const Subject& subject, const std::shared_ptr<KeptRecorder>& recorder, bool dead = false);
+  // A failure that only reforkd saw. Its id follows from the worker, the kind, and how many of the kind the
+  // worker has had, so that one that is told again after a death of reforkd is stored once.
   void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
   // The same with all that is known of it: what identifies it is filled in here, and its fingerprint where
   // there is none. `shows_query`: the application means its queries to be seen.
@@ -83,7 +85,12 @@ class Failures {
   // The worker's one end row, stored after all its failures. Afterwards the recorder is let go, and removed
   // once all it held is stored.
   Finished end(const Subject& subject, const core::Ended& ended,
-               const std::shared_ptr<RecorderFile>& recorder, std::uint64_t served_before_drain);
+               const std::shared_ptr<KeptRecorder>& recorder, std::uint64_t served_before_drain);
+
+  // How many of each kind were reported about a worker that lives.
+  using Reports = std::map<std::string, std::uint32_t>;
+  Reports reports(core::WorkerId worker) const;
+  void assume_reports(core::WorkerId worker, Reports reports) { reports_[worker] = std::move(reports); }
 
   // What still waits for names is stored without them; they come too late then.
   void store_waiting();
@@ -119,11 +126,12 @@ class Failures {
   Announce announce_;
   Outputs* outputs_ = nullptr;
   std::map<core::WorkerId, proto::FailureRecord> fatal_;  // the latest that tells of a worker's end
-  std::uint64_t last_id_ = 0, last_waiting_ = 0;
+  std::uint64_t last_waiting_ = 0;
   std::map<std::uint64_t, Waiting> waiting_;                    // for names
   std::map<core::WorkerId, End> ends_;                          // waiting for those
   std::set<std::pair<core::WorkerId, std::uint32_t>> crashes_;  // that were collected, of workers that run
   std::map<std::string, proto::Redactor> redactors_;            // of the services that say what is hidden
+  std::map<core::WorkerId, Reports> reports_;
   const proto::Redactor usual_, showing_query_ = usual_.showing_query();
 };
 

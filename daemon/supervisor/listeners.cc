@@ -4,56 +4,104 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
+
 #include "log/log.h"
 
 namespace refork::supervisor {
 
-base::Result<void> Listeners::open(Loop& loop, const std::vector<std::string>& addresses, bool nonblocking,
-                                   Reopened reopened) {
-  loop_ = &loop;
+base::Result<void> Listeners::open(const std::string& service, const std::vector<std::string>& addresses,
+                                   bool nonblocking, const std::vector<state::Listener>& before,
+                                   Handover& handover, Reopened reopened) {
+  service_ = service;
   reopened_ = std::move(reopened);
-  for (const auto& address : addresses) {
-    auto socket = os::ListenSocket::open(address, nonblocking);
-    if (!socket) {
-      close();
-      return socket.error();
-    }
-    sockets_.push_back(std::move(*socket));
+  for (const auto& address : addresses)
+    if (auto added = add(address, nonblocking, before, handover); !added) return added;
+  for (const auto& old : before) {  // what is not listened on any more
+    auto fd = handover.take(old.fd_name, store_);
+    if (!fd) continue;
+    store_.forget(old.fd_name);
+    if (auto socket =
+            os::ListenSocket::adopt(old.configured, old.address, std::move(fd), old.inode, nonblocking))
+      socket->unlink_path();
   }
-  sources_.resize(sockets_.size());
-  for (std::size_t i = 0; i < sockets_.size(); ++i) watch(i);
   return {};
 }
 
-void Listeners::watch(std::size_t index) {
+base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
+                                  const std::vector<state::Listener>& before, Handover& handover) {
+  const auto known = std::ranges::find(before, address, &state::Listener::configured);
+  if (known != before.end()) {
+    if (auto fd = handover.take(known->fd_name, store_)) {
+      auto socket =
+          os::ListenSocket::adopt(address, known->address, std::move(fd), known->inode, nonblocking);
+      if (socket) {
+        sockets_.push_back(
+            std::make_unique<Socket>(Socket{known->fd_name, address, std::move(*socket), nullptr}));
+        watch(*sockets_.back());
+        return {};
+      }
+      log::warning(socket.error().what + "; it is opened anew");
+      store_.forget(known->fd_name);
+    }
+  }
+  auto socket = os::ListenSocket::open(address, nonblocking);
+  if (!socket) return socket.error();
+  const std::string name = service_ + ".listen." + std::to_string(next_number_());
+  store_.keep(name, socket->fd());
+  sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
+  watch(*sockets_.back());
+  return {};
+}
+
+void Listeners::watch(Socket& socket) {
   // A unix listener shut down for reading alone gives EPOLLRDHUP only. Connections are none of reforkd's
   // business.
-  sources_[index] = loop_->watch(sockets_[index].fd(), EPOLLRDHUP, [this, index](std::uint32_t) {
-    if (sockets_[index].broken()) reopen(index);
+  socket.source = loop_.watch(socket.socket.fd(), EPOLLRDHUP, [this, &socket](std::uint32_t) {
+    if (socket.socket.broken()) reopen(socket);
   });
 }
 
-void Listeners::reopen(std::size_t index) {
-  loop_->park(std::move(sources_[index]));
-  if (const auto result = sockets_[index].reopen(); !result) {
+void Listeners::reopen(Socket& socket) {
+  loop_.park(std::move(socket.source));
+  store_.forget(socket.name);
+  if (const auto result = socket.socket.reopen(); !result) {
     log::error(result.error().what + "; trying again in 1 s");
-    sources_[index] = loop_->timer([this, index] { reopen(index); });
-    Loop::arm(sources_[index], core::Clock::now() + std::chrono::seconds(1));
+    socket.source = loop_.timer([this, &socket] { reopen(socket); });
+    Loop::arm(socket.source, core::Clock::now() + std::chrono::seconds(1));
     return;
   }
-  watch(index);
-  reopened_(sockets_[index].address());
+  socket.name = service_ + ".listen." + std::to_string(next_number_());
+  store_.keep(socket.name, socket.socket.fd());
+  watch(socket);
+  reopened_(socket.socket.address());
+}
+
+std::vector<int> Listeners::fds() const {
+  std::vector<int> all;
+  for (const auto& socket : sockets_) all.push_back(socket->socket.fd());
+  return all;
 }
 
 std::vector<std::string> Listeners::addresses() const {
   std::vector<std::string> all;
-  for (const auto& socket : sockets_) all.push_back(socket.address());
+  for (const auto& socket : sockets_) all.push_back(socket->socket.address());
+  return all;
+}
+
+std::vector<state::Listener> Listeners::state() const {
+  std::vector<state::Listener> all;
+  for (const auto& socket : sockets_)
+    all.push_back({socket->name, socket->configured, socket->socket.address(), socket->socket.inode()});
   return all;
 }
 
 void Listeners::close() {
-  sources_.clear();
-  for (auto& socket : sockets_) socket.unlink_path();
+  for (auto& socket : sockets_) {
+    socket->source.reset();
+    store_.forget(socket->name);
+    socket->socket.unlink_path();
+  }
   sockets_.clear();
 }
 

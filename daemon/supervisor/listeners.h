@@ -1,35 +1,57 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "os/fd_store.h"
 #include "os/listener.h"
+#include "state/state.h"
+#include "supervisor/handover.h"
 #include "supervisor/loop.h"
 
 namespace refork::supervisor {
 
-// A service's listening sockets: opened once, kept for as long as reforkd runs, watched for a shutdown() by a
-// worker.
+// A service's listening sockets: opened once, kept for as long as the service is there, whatever becomes of
+// reforkd; watched for a shutdown() by a worker.
 class Listeners {
  public:
   // Called when a socket had been shut down and was opened again.
   using Reopened = std::function<void(const std::string& address)>;
+  using NextNumber = std::function<std::uint64_t()>;  // for the names of stored descriptors
 
-  base::Result<void> open(Loop& loop, const std::vector<std::string>& addresses, bool nonblocking,
+  Listeners(Loop& loop, os::FdStore& store, NextNumber next_number)
+      : loop_(loop), store_(store), next_number_(std::move(next_number)) {}
+
+  // What is listened on already is taken from `handover`, as far as it is still wanted.
+  base::Result<void> open(const std::string& service, const std::vector<std::string>& addresses,
+                          bool nonblocking, const std::vector<state::Listener>& before, Handover& handover,
                           Reopened reopened);
-  const std::vector<os::ListenSocket>& sockets() const noexcept { return sockets_; }
+  std::vector<int> fds() const;
   std::vector<std::string> addresses() const;
+  std::vector<state::Listener> state() const;
   void close();  // removes socket files, too
 
  private:
-  void watch(std::size_t index);
-  void reopen(std::size_t index);
-  Loop* loop_ = nullptr;
+  struct Socket {
+    std::string name, configured;
+    os::ListenSocket socket;
+    Loop::Source source;
+  };
+  base::Result<void> add(const std::string& address, bool nonblocking,
+                         const std::vector<state::Listener>& before, Handover& handover);
+  void watch(Socket& socket);
+  void reopen(Socket& socket);
+
+  Loop& loop_;
+  os::FdStore& store_;
+  NextNumber next_number_;
   Reopened reopened_;
-  std::vector<os::ListenSocket> sockets_;
-  std::vector<Loop::Source> sources_;
+  std::string service_;
+  std::vector<std::unique_ptr<Socket>> sockets_;
 };
 
 }  // namespace refork::supervisor

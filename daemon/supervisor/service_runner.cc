@@ -20,6 +20,9 @@ namespace {
 // Messages taken from one worker in one turn of the loop, so that a chatty one does not hold up the others.
 constexpr std::size_t messages_a_turn = 64;
 
+// Whoever reaps a worker that is no child of this reforkd is given so long; asked again in between.
+constexpr core::Millis status_patience{3000}, status_interval{2};
+
 template <class... Ts>
 struct Overloaded : Ts... {
   using Ts::operator()...;
@@ -30,6 +33,10 @@ Overloaded(Ts...) -> Overloaded<Ts...>;
 std::uint64_t unix_ms_at(core::Time at) {
   const auto ahead = std::chrono::duration_cast<std::chrono::milliseconds>(at - core::Clock::now()).count();
   return static_cast<std::uint64_t>(static_cast<std::int64_t>(unix_ms()) + ahead);
+}
+
+void kill_group(const WorkerProcess& process) {
+  os::signal_group(process.spawned.pidfd.get(), process.spawned.pid, process.start_time, SIGKILL);
 }
 
 // The step of a start that failed, with what it was about.
@@ -46,21 +53,25 @@ std::uint32_t millis_or_none(const std::optional<core::Millis>& time) {
 
 }  // namespace
 
-ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config)
+ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config, std::uint32_t configured)
     : shared_(shared),
       service_(std::move(config), shared.next_worker, shared.random),
+      listeners_(shared.loop, shared.fds, shared.next_listener),
+      configured_(configured),
+      print_(print_of(service_.config())),
       timer_(shared.loop.timer(
           [this] { feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); }); })),
       watch_(shared.loop, *this, service_.config()) {}
 
-base::Result<void> ServiceRunner::open_listeners() {
+base::Result<void> ServiceRunner::open_listeners(const std::vector<state::Listener>& before,
+                                                 Handover& handover) {
   const auto& config = service_.config();
-  return listeners_.open(shared_.loop, config.listen, config.nonblocking,
+  return listeners_.open(config.name, config.listen, config.nonblocking, before, handover,
                          [this](const std::string& address) { on_listener_reopened(address); });
 }
 
 base::Result<void> ServiceRunner::check_command() const {
-  auto planned = plan_worker(service_.config(), {}, listeners_, {}, shared_.notify_socket);
+  auto planned = plan_worker(service_.config(), {}, listeners_.fds(), {}, shared_.notify_socket);
   if (!planned)
     return base::Error{planned.error().code,
                        "service " + service_.config().name + ": " + planned.error().what};
@@ -85,11 +96,13 @@ void ServiceRunner::feed(const Input& input) {
     }
   }
   performing_ = false;
+  dirty_ = true;
   rearm();
   if (const auto state = service_.state(); state != shown_) {
     shown_ = state;
     announce(0, 0, "service-state", std::string(base::to_name(state)));
   }
+  save();
   shared_.changed();
 }
 
@@ -115,10 +128,13 @@ void ServiceRunner::perform(const core::Effect& effect) {
           },
           [this](const core::Terminate& e) {
             drain_begins(e.worker);
-            if (auto* process = find(e.worker)) os::signal_process(process->spawned.pidfd.get(), SIGTERM);
+            if (auto* process = find(e.worker)) {
+              os::signal_process(process->spawned.pidfd.get(), SIGTERM);
+              process->told_to_go = true;
+            }
           },
           [this](const core::Kill& e) {
-            if (auto* process = find(e.worker)) os::signal_group(process->spawned.pid, SIGKILL);
+            if (auto* process = find(e.worker)) kill_group(*process);
           },
           [this](const core::LookForDump& e) { look_for_dump(e.worker); },
           [this](const core::AllowDumps& e) {
@@ -127,7 +143,7 @@ void ServiceRunner::perform(const core::Effect& effect) {
           [this](const core::CloseChannel& e) {
             if (auto* process = find(e.worker)) {
               shared_.loop.park(std::move(process->link_source));
-              process->link.reset();
+              drop_link(*process);
             }
           },
           [this](const core::Report& e) {
@@ -165,6 +181,11 @@ void ServiceRunner::order(const Order& order, Done done) {
   if (!accepted) done(refused);
 }
 
+// Nobody tells them any more; what was ordered goes on.
+void ServiceRunner::cancel_orders(const base::Error& why) {
+  for (auto& [job, done] : std::exchange(jobs_, {})) done(why);
+}
+
 void ServiceRunner::kill_all() {
   std::vector<core::WorkerId> all;
   for (const auto& [id, process] : processes_) all.push_back(id);
@@ -182,8 +203,7 @@ WorkerProcess* ServiceRunner::find(core::WorkerId worker) {
 
 void ServiceRunner::spawn(const core::Spawn& what) {
   auto process = std::make_unique<WorkerProcess>();
-  process->subject = {service_.config().name, what.slot, what.worker, 0, what.generation};
-  process->started_ms = unix_ms();
+  process->subject = {service_.config().name, what.slot, what.worker, 0, what.generation, unix_ms()};
   WorkerProcess& kept = *processes_.emplace(what.worker, std::move(process)).first->second;
   const auto started = start_process(kept, what);
   if (started) return watch(kept);
@@ -194,17 +214,14 @@ void ServiceRunner::spawn(const core::Spawn& what) {
 }
 
 // The spare one, and a new spare one in the next turn.
-base::Result<std::shared_ptr<RecorderFile>> ServiceRunner::recorder_for(const recorder::Identity& identity) {
+base::Result<std::shared_ptr<KeptRecorder>> ServiceRunner::recorder_for(const recorder::Identity& identity) {
   auto spare = std::exchange(spare_recorder_, nullptr);
   shared_.loop.later([this] {
     if (spare_recorder_) return;
-    if (auto made = RecorderFile::create_spare(shared_.recorder_directory, service_.config().name))
-      spare_recorder_ = std::move(*made);
+    if (auto made = KeptRecorder::create_spare()) spare_recorder_ = std::move(*made);
   });
   if (spare && spare->assign(identity)) return spare;
-  auto recorder = RecorderFile::create(shared_.recorder_directory, identity);
-  if (!recorder) recorder = RecorderFile::create("", identity);  // better in memory only than not at all
-  return recorder;
+  return KeptRecorder::create(identity);
 }
 
 base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const core::Spawn& what) {
@@ -212,11 +229,13 @@ base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const co
   identity.worker = what.worker;
   identity.slot = what.slot;
   identity.generation = what.generation;
-  identity.started_ms = process.started_ms;
+  identity.started_ms = process.subject.started_ms;
   std::strncpy(identity.service, service_.config().name.c_str(), sizeof identity.service - 1);
   auto recorder = recorder_for(identity);
   if (!recorder) return recorder.error();
   process.recorder = std::move(*recorder);
+  guard_recorder(state_of(process), *process.recorder);
+  shared_.fds.keep(fd_name(process, recorder_word), process.recorder->reader().fd());
 
   auto output = open_output(service_.config().log);
   if (!output) return output.error();
@@ -231,15 +250,40 @@ base::Result<void> ServiceRunner::start_process(WorkerProcess& process, const co
     fds.channel = worker_end.get();
     fds.recorder = process.recorder->reader().fd();
     process.link.emplace(proto::Channel(std::move(pair->primary)));
+    shared_.fds.keep(fd_name(process, channel_word), process.link->fd());
   }
-  const auto planned = plan_worker(service_.config(), what, listeners_, fds, shared_.notify_socket);
+  const auto planned = plan_worker(service_.config(), what, listeners_.fds(), fds, shared_.notify_socket);
   if (!planned) return planned.error();
   auto spawned = os::spawn(*planned);
   if (!spawned) return spawned.error();
   process.spawned = std::move(*spawned);
   process.subject.pid = process.spawned.pid;
-  process.recorder->name_process(process.spawned.pid, os::start_time(process.spawned.pid));
+  process.start_time = os::start_time(process.spawned.pid);
+  // It runs only once it cannot be lost: should reforkd die before, it ends at its gate.
+  shared_.fds.keep(fd_name(process, pidfd_word), process.spawned.pidfd.get());
+  os::let_run(process.spawned);
   return {};
+}
+
+std::string ServiceRunner::fd_name(const WorkerProcess& process, std::string_view what) const {
+  return worker_fd(service_.config().name, process.subject.slot, process.subject.worker, what);
+}
+
+void ServiceRunner::drop_link(WorkerProcess& process) {
+  shared_.fds.forget(fd_name(process, channel_word));
+  process.link.reset();
+}
+
+// All that a worker left is safe once its recorder is done.
+void ServiceRunner::guard_recorder(const state::Process& process, KeptRecorder& recorder) {
+  const auto id = process.worker;
+  const auto name = worker_fd(service_.config().name, process.slot, id, recorder_word);
+  recorder.when_done([this, id, name] {
+    shared_.fds.forget(name);
+    dirty_ |= ends_.erase(id) != 0;
+    save();
+    shared_.end_is_safe();
+  });
 }
 
 void ServiceRunner::watch(WorkerProcess& process) {
@@ -247,8 +291,9 @@ void ServiceRunner::watch(WorkerProcess& process) {
   Loop& loop = shared_.loop;
   process.exit_source =
       loop.watch(process.spawned.pidfd.get(), EPOLLIN, [this, id](std::uint32_t) { on_exit(id); });
-  process.error_source =
-      loop.watch(process.spawned.errors.get(), EPOLLIN, [this, id](std::uint32_t) { on_spawn_result(id); });
+  if (process.spawned.errors)
+    process.error_source =
+        loop.watch(process.spawned.errors.get(), EPOLLIN, [this, id](std::uint32_t) { on_spawn_result(id); });
   if (process.link)
     process.link_source = loop.watch(process.link->fd(), EPOLLIN, [this, id](std::uint32_t) { on_link(id); });
 }
@@ -282,6 +327,8 @@ void ServiceRunner::receive(WorkerProcess& process, std::size_t at_most) {
     if (std::holds_alternative<Channel::Empty>(received)) return;
     if (const auto* message = std::get_if<proto::Message>(&received)) {
       on_message(process, *message);
+      save();
+      if (process.link) process.link->acted();
       continue;
     }
     // Nothing more will come; what it said until now was acted upon.
@@ -291,7 +338,7 @@ void ServiceRunner::receive(WorkerProcess& process, std::size_t at_most) {
         s.on_violation(id, violation->what, now, out);
       });
     } else {
-      process.link.reset();
+      drop_link(process);
       feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_channel_closed(id, now, out); });
     }
     return;
@@ -303,6 +350,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
   std::visit(
       Overloaded{
           [&](const proto::Hello& hello) {
+            dirty_ = true;
             if (hello.protocol_min > proto::protocol_version ||
                 hello.protocol_max < proto::protocol_version) {
               const std::string what = "librefork " + hello.library + " speaks another protocol than reforkd";
@@ -355,6 +403,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
 }
 
 void ServiceRunner::collect(WorkerProcess& process, bool dead) {
+  if (!process.recorder) return;
   const Collected found = shared_.failures.collect(process.subject, process.recorder, dead);
   failures_ += found.fresh;
   if (found.terminated) service_.on_terminate_recorded(process.subject.worker);
@@ -387,6 +436,8 @@ void ServiceRunner::drain_begins(core::WorkerId worker) {
 void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message) {
   WorkerProcess* process = find(worker);
   if (!process || !process->link) return;
+  const auto type = proto::type_of(message);
+  process->told_to_go |= type == proto::MessageType::drain || type == proto::MessageType::verdict;
   if (const auto sent = process->link->send(message);
       !sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET)
     log::warning(process->subject.service + " worker " + std::to_string(worker) + ": " +
@@ -396,13 +447,13 @@ void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message
 void ServiceRunner::on_exit(core::WorkerId worker) {
   WorkerProcess* process = find(worker);
   if (!process) return;
-  // Its last words first; then what it left in its process group, as long as the group's number is safe from
-  // reuse.
+  // Its last words first; then what it left in its process group.
   receive(*process, link::message_burst);
-  os::signal_group(process->spawned.pid, SIGKILL);
+  kill_group(*process);
   const auto traits = os::core_traits(process->subject.pid, service_.config().directory);
-  const auto status = os::reap(process->spawned.pidfd.get());
+  const auto status = exit_status(*process);
   if (!status) return;
+  if (never_ran(*process, *status)) return withdraw(worker);
   if (process->error_source) on_spawn_result(worker);
   core::Exit exit{status->code, status->signal, status->core, process->boot_error};
   if (status->core) exit.core_file = os::find_core(traits, status->signal.value_or(0));
@@ -415,18 +466,47 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   });
 }
 
+// How it ended: its parent knows, and tells all others once it has reaped it, which it does at once but not
+// before this process may have noticed the end.
+std::optional<os::ExitStatus> ServiceRunner::exit_status(WorkerProcess& process) {
+  const int pidfd = process.spawned.pidfd.get();
+  if (auto own = os::exit_of_child(pidfd)) return own;
+  if (os::is_child(pidfd)) return std::nullopt;
+  if (auto told = os::told_exit(pidfd)) return told;
+  if (shared_.exits)
+    if (auto logged = shared_.exits->find(process.spawned.pid, process.start_time)) return logged;
+  const auto now = core::Clock::now();
+  if (!process.status_due) process.status_due = now + status_patience;
+  if (now >= *process.status_due) return os::ExitStatus{};
+  const core::WorkerId id = process.subject.worker;
+  shared_.loop.park(std::move(process.exit_source));
+  process.exit_source = shared_.loop.timer([this, id] { on_exit(id); });
+  Loop::arm(process.exit_source, now + status_interval);
+  return std::nullopt;
+}
+
 void ServiceRunner::ended(const core::Ended& what) {
   auto node = processes_.extract(what.worker);
   if (node.empty()) return;
   WorkerProcess& process = *node.mapped();
   if (process.recorder) {
+    auto& end = ends_[what.worker] = {state_of(process), what};
+    end.encoded = state::encode(end);
     const auto finished = shared_.failures.end(process.subject, what, process.recorder,
                                                process.served_before_drain.value_or(0));
     shared_.finished(process.subject, finished);
   }
   shared_.loop.park(std::move(process.exit_source));
   ended_.push_back(std::move(node.mapped()));
-  shared_.loop.later([this] { ended_.clear(); });
+  shared_.loop.later([this] { bury(); });
+}
+
+// Only now that the end is written down nobody needs to find the process again.
+void ServiceRunner::bury() {
+  for (const auto& process : std::exchange(ended_, {})) {
+    for (const auto word : {pidfd_word, channel_word}) shared_.fds.forget(fd_name(*process, word));
+    os::reap(process->spawned.pidfd.get());
+  }
 }
 
 // ---- others
@@ -535,6 +615,11 @@ void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {
   for (const auto& [id, process] : processes_) pids.push_back(process->subject.pid);
 }
 
+void ServiceRunner::close() {
+  bury();
+  listeners_.close();
+}
+
 core::WorkerId ServiceRunner::in_slot(std::uint32_t slot) const {
   return slot < service_.slots().size() ? service_.slots()[slot].current : 0;
 }
@@ -554,7 +639,7 @@ core::WorkerStatus ServiceRunner::status_of(const core::Worker& worker) const {
   if (it == processes_.end()) return status;
   const WorkerProcess& process = *it->second;
   status.pid = process.subject.pid;
-  status.started_ms = process.started_ms;
+  status.started_ms = process.subject.started_ms;
   status.rss_bytes = os::rss_bytes(process.subject.pid);
   if (status.why.empty()) status.why = process.status;
   if (process.recorder) {

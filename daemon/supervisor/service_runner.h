@@ -12,8 +12,12 @@
 #include "core/operations.h"
 #include "core/service.h"
 #include "os/cgroup.h"
+#include "os/exit_log.h"
+#include "os/fd_store.h"
 #include "os/notify.h"
+#include "state/state.h"
 #include "supervisor/failures.h"
+#include "supervisor/handover.h"
 #include "supervisor/listeners.h"
 #include "supervisor/loop.h"
 #include "supervisor/watch.h"
@@ -30,11 +34,15 @@ struct Shared {
   std::function<void(core::Event)> announce;  // fills in sequence and time
   std::function<void(core::WorkerId, std::string_view)> message;
   std::function<void()> changed;
-  std::string recorder_directory;  // empty: recorders in memory only
-  std::string notify_socket;       // for `ready: notify`
+  os::FdStore& fds;  // what outlives this process
+  std::function<std::uint64_t()> next_listener;
+  std::function<void(const std::string& service, std::string state)> save;
+  std::string notify_socket = {};         // for `ready: notify`
+  std::optional<os::ExitLog> exits = {};  // of those that somebody else reaps
   std::function<void(const Subject&, const Finished&)> finished = {};
   os::OomWatch oom = {};
   std::function<std::size_t()> killed = {};  // workers that ended by somebody's SIGKILL, not yet reaped
+  std::function<void()> end_is_safe = {};    // all that one ended worker left is on disk
 };
 
 // One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is
@@ -44,11 +52,19 @@ class ServiceRunner : private Watch::Ward {
   using Done = core::Operations::Done;
   using Order = std::function<base::Result<core::JobId>(core::Service&, core::Time, core::Effects&)>;
 
-  ServiceRunner(Shared& shared, core::ServiceConfig config);
+  // `configured`: its workers by the configuration, before they were scaled.
+  ServiceRunner(Shared& shared, core::ServiceConfig config, std::uint32_t configured);
 
-  base::Result<void> open_listeners();
+  base::Result<void> open_listeners(const std::vector<state::Listener>& before, Handover& handover);
   base::Result<void> check_command() const;  // that it can be found, before anything is started
+  // What an earlier reforkd left of this service: adopt() takes it, resume() goes on with it.
+  void adopt(state::Service before, Handover& handover);
+  void resume();
+  bool adopted() const noexcept { return before_.has_value() || resumed_; }
+  void save();
+  bool idle() const noexcept { return processes_.empty() && ends_.empty(); }  // nothing is left of it
   void order(const Order& order, Done done);
+  void cancel_orders(const base::Error& why);
   void kill_all();
   base::Result<void> send(core::WorkerId worker, std::string_view json);  // 0: to all
   bool notified(const os::Notification& notification);                    // false: none of its workers
@@ -58,7 +74,7 @@ class ServiceRunner : private Watch::Ward {
   core::ServiceStatus status() const;
   void list_pids(std::vector<pid_t>& pids) const;
   std::size_t killed() const;
-  void close() { listeners_.close(); }
+  void close();  // removes what was created, and leaves nothing to a next reforkd
 
  private:
   using Input = std::function<void(core::Service&, core::Time, core::Effects&)>;
@@ -67,9 +83,26 @@ class ServiceRunner : private Watch::Ward {
   void rearm();
 
   void spawn(const core::Spawn& what);
-  base::Result<std::shared_ptr<RecorderFile>> recorder_for(const recorder::Identity& identity);
+  base::Result<std::shared_ptr<KeptRecorder>> recorder_for(const recorder::Identity& identity);
   base::Result<void> start_process(WorkerProcess& process, const core::Spawn& what);
   void watch(WorkerProcess& process);
+  std::string fd_name(const WorkerProcess& process, std::string_view what) const;
+  void drop_link(WorkerProcess& process);
+  void guard_recorder(const state::Process& process, KeptRecorder& recorder);
+  std::optional<os::ExitStatus> exit_status(WorkerProcess& process);
+
+  // service_adoption.cc
+  state::Service state() const;
+  state::Process state_of(const WorkerProcess& process) const;
+  void adopt_process(const state::Process& before, bool linked, Handover& handover);
+  void adopt_unknown(const WorkerKey& key, Handover& handover);
+  void adopt_end(state::End end, Handover& handover);
+  std::shared_ptr<KeptRecorder> adopt_recorder(const state::Process& before, Handover& handover);
+  void resume_process(core::WorkerId worker);
+  static bool never_ran(const WorkerProcess& process, const os::ExitStatus& status);
+  void withdraw(core::WorkerId worker);
+  void follow_configuration(const std::string& before);
+  void tell_again(WorkerProcess& process, const core::Worker& worker);
   void on_link(core::WorkerId worker);
   void collect(WorkerProcess& process, bool dead = false);
   void receive(WorkerProcess& process, std::size_t at_most);
@@ -77,6 +110,7 @@ class ServiceRunner : private Watch::Ward {
   void on_spawn_result(core::WorkerId worker);
   void on_exit(core::WorkerId worker);
   void ended(const core::Ended& ended);
+  void bury();
   void on_listener_reopened(const std::string& address);
   void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
   // for watch_
@@ -96,7 +130,13 @@ class ServiceRunner : private Watch::Ward {
   std::map<core::WorkerId, std::unique_ptr<WorkerProcess>> processes_;
   std::vector<std::unique_ptr<WorkerProcess>> ended_;  // until the next turn: their sources may be running
   std::map<core::JobId, Done> jobs_;
-  std::shared_ptr<RecorderFile> spare_recorder_;
+  std::shared_ptr<KeptRecorder> spare_recorder_;
+  const std::uint32_t configured_;
+  std::string print_;                     // of what the workers were started with
+  std::optional<state::Service> before_;  // between adopt() and resume()
+  bool resumed_ = false;
+  bool dirty_ = false;                         // something changed that is not saved
+  std::map<core::WorkerId, state::End> ends_;  // not known to be on disk yet
   std::deque<core::Effect> effects_;
   bool performing_ = false;
   std::uint64_t failures_ = 0;

@@ -8,6 +8,8 @@
 #include <map>
 #include <string_view>
 
+#include "base/fingerprint.h"
+
 namespace refork::supervisor {
 
 namespace {
@@ -16,9 +18,10 @@ constexpr std::string_view file_prefix = "file:";  // of `log`
 constexpr int first_listener = 3;                  // SD_LISTEN_FDS_START
 
 // What reforkd was told by its own supervisor is not for its workers.
-constexpr std::array<std::string_view, 12> withheld = {
-    "LISTEN_FDS", "LISTEN_PID",    "LISTEN_FDNAMES", "NOTIFY_SOCKET",   "WATCHDOG_USEC",  "WATCHDOG_PID",
-    "MAINPID",    "INVOCATION_ID", "REFORK_CHANNEL", "REFORK_RECORDER", "REFORK_CONTROL", "FDSTORE"};
+constexpr std::array<std::string_view, 13> withheld = {
+    "LISTEN_FDS",     "LISTEN_PID",    "LISTEN_FDNAMES", "NOTIFY_SOCKET",  "WATCHDOG_USEC",
+    "WATCHDOG_PID",   "MAINPID",       "INVOCATION_ID",  "REFORK_CHANNEL", "REFORK_RECORDER",
+    "REFORK_CONTROL", "REFORK_KEEPER", "FDSTORE"};
 
 std::map<std::string, std::string> inherited_environment() {
   std::map<std::string, std::string> variables;
@@ -54,7 +57,7 @@ base::Result<base::UniqueFd> open_output(const std::string& log) {
 }
 
 base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
-                                        const Listeners& listeners, const WorkerFds& fds,
+                                        const std::vector<int>& listeners, const WorkerFds& fds,
                                         const std::string& notify_socket) {
   os::SpawnPlan plan;
   auto environment = inherited_environment();
@@ -75,12 +78,13 @@ base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const
   plan.directory = config.directory;
   plan.limits = config.limits;
   plan.output = fds.output;
+  plan.gated = true;
 
   int number = first_listener;
   std::string names;
-  for (const auto& socket : listeners.sockets()) {
+  for (const int socket : listeners) {
     names += (names.empty() ? "" : ":") + ("listen" + std::to_string(number - first_listener));
-    plan.fds.push_back({socket.fd(), number++});
+    plan.fds.push_back({socket, number++});
   }
   if (number > first_listener) {
     environment["LISTEN_FDS"] = std::to_string(number - first_listener);
@@ -101,6 +105,24 @@ base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const
     environment["WATCHDOG_USEC"] = std::to_string(std::chrono::microseconds(*config.watchdog).count());
   for (const auto& [name, value] : environment) plan.environment.push_back(name + "=" + value);
   return plan;
+}
+
+std::string print_of(const core::ServiceConfig& config) {
+  base::Fingerprint print;
+  const auto list = [&print](const std::vector<std::string>& all) {
+    for (const auto& text : all) print.add(text);
+    print.add("");
+  };
+  list(config.command);
+  list(config.listen);
+  for (const auto& [name, value] : config.environment) print.add(name + "=" + value);
+  for (const auto& limit : config.limits)
+    print.add(limit.name + "=" + (limit.value ? std::to_string(*limit.value) : "unlimited"));
+  for (const std::string_view text : {std::string_view(config.user), std::string_view(config.directory),
+                                      std::string_view(config.log), base::to_name(config.ready)})
+    print.add(text);
+  print.add(config.nonblocking ? "nonblocking" : "blocking");
+  return base::to_hex(print.value());
 }
 
 }  // namespace refork::supervisor

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -9,7 +10,6 @@
 #include "core/service_config.h"
 #include "os/spawn.h"
 #include "supervisor/failures.h"
-#include "supervisor/listeners.h"
 
 namespace refork::supervisor {
 
@@ -24,7 +24,10 @@ base::Result<base::UniqueFd> open_output(const std::string& log);  // of a servi
 // Where its output begins in the file that it goes to, if it goes to one.
 void note_output(Subject& subject, const std::string& log, int output);
 base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
-                                        const Listeners& listeners, const WorkerFds& fds,
+                                        const std::vector<int>& listeners, const WorkerFds& fds,
                                         const std::string& notify_socket);
+
+// Of all that a worker is started with: another one means that workers of before are not what is wanted now.
+std::string print_of(const core::ServiceConfig& config);
 
 }  // namespace refork::supervisor

@@ -22,10 +22,6 @@ namespace {
 
 // Worker ids are reserved in the store this many at a time, ahead of their use.
 constexpr std::uint64_t id_block = 256;
-// How long a starting reforkd waits for an earlier one's workers to let go of an address.
-// after these have been killed at their deadline.
-constexpr core::Millis address_patience{2000};
-constexpr int address_retry_ms = 20;
 // Every local process may send notifications.
 constexpr int notifications_a_turn = 64;
 
@@ -44,7 +40,8 @@ Result<std::uint32_t> slot_of(const core::Service& service, std::string_view tex
 }
 
 log::Level level_of(const core::Event& event) {
-  if (event.type == "protocol" || event.type == "listener-reopened" || event.type == "worker-killed")
+  if (event.type == "keeper-started" || event.type == "protocol" || event.type == "listener-reopened" ||
+      event.type == "worker-killed")
     return log::Level::warning;
   return log::Level::info;
 }
@@ -82,9 +79,11 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
               [this] {
                 if (publisher_) publisher_->changed();
               },
-              setup_.recorder_directory,
-              {}},
-      orphans_(loop, failures_, setup_.recorder_directory),
+              setup_.fds,
+              [this] { return ++last_listener_; },
+              [this](const std::string& service, std::string text) { save(service, std::move(text)); }},
+      handover_(std::move(setup_.inherited)),
+      keeper_(loop, setup_.fds, setup_.keeper, [this](pid_t pid) { on_keeper_replaced(pid); }),
       random_(std::random_device{}()) {
   for (const auto& service : setup_.config.services)
     if (service.redact) failures_.redact(service.name, *service.redact);
@@ -92,6 +91,9 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
   shared_.finished = [this](const Subject& subject, const Finished& finished) {
     if (auto* history = history_of(subject.service))
       history->finished(subject.worker, finished.completed, finished.cut);
+  };
+  shared_.end_is_safe = [this] {
+    if (!former_.empty()) loop_.later([this] { drop_former_services(); });
   };
   failures_.take_output_from(output_tail_);
   shared_.killed = [this] {
@@ -133,24 +135,75 @@ void Supervisor::announce(core::Event event) {
   if (publisher_) publisher_->event(event);
 }
 
+void Supervisor::on_keeper_replaced(pid_t pid) {
+  shared_.exits.reset();  // the old one's; the new one reaps nobody but its own children
+  core::Event event;
+  event.type = "keeper-started";
+  event.pid = pid;
+  event.text = "another keeper runs, and has all descriptors";
+  announce(std::move(event));
+}
+
+// ---- the start
+
 Result<void> Supervisor::prepare() {
   os::become_subreaper();
-  last_worker_ = std::max(last_worker_, orphans_.find(setup_.config));
-  if (auto socket = os::NotifySocket::open()) {
-    notify_ = std::move(*socket);
-    shared_.notify_socket = notify_->name();
-    notify_source_ = loop_.watch(notify_->fd(), EPOLLIN, [this](std::uint32_t) {
-      for (int i = 0; i < notifications_a_turn; ++i) {
-        const auto notification = notify_->receive();
-        if (!notification) return;
-        for (const auto& runner : services_)
-          if (runner->notified(*notification)) break;
-      }
-    });
-  } else {
-    log::warning("no socket for notifications: " + socket.error().what);
+  if (auto exits = handover_.take_own(keeper_exits_name))
+    if (auto log = os::ExitLog::adopt(std::move(exits))) shared_.exits = std::move(*log);
+  read_state();
+  open_notify_socket();
+  if (auto opened = open_services(); !opened) return opened;
+  adopt_former_services();
+  return {};
+}
+
+void Supervisor::read_state() {
+  if (auto fd = handover_.take(state_name, setup_.fds)) {
+    auto memory = state::Memory::adopt(std::move(fd));
+    auto text = memory ? memory->read() : Result<std::string>(memory.error());
+    auto before = text ? state::decode(*text) : Result<state::Daemon>(text.error());
+    if (before) {
+      memory_ = std::move(*memory);
+      before_ = std::move(*before);
+      for (const auto& service : before_.services) saved_[service.name] = state::encode(service);
+      // Not those that the store has reserved: whose they were is known here.
+      last_worker_ = std::max(before_.last_worker, handover_.highest_worker());
+      last_listener_ = before_.last_listener;
+      return;
+    }
+    setup_.fds.forget(state_name);
+    log::error("what an earlier reforkd left cannot be read: " + before.error().what +
+               "; its workers are ended, and others started");
   }
-  return open_services();
+  auto memory = state::Memory::create();
+  if (!memory) return log::error(memory.error().what + "; the death of reforkd will end its workers");
+  memory_ = std::move(*memory);
+}
+
+void Supervisor::save(const std::string& service, std::string text) {
+  auto& saved = saved_[service];
+  if (!memory_ || saved == text) return;
+  saved = std::move(text);
+  if (auto written = memory_->write(state::encode(last_worker_, last_listener_, saved_)); !written)
+    log::error(written.error().what);
+}
+
+// The same socket for as long as there are workers that know its name.
+void Supervisor::open_notify_socket() {
+  auto kept = handover_.take(notify_name, setup_.fds);
+  auto socket = kept ? os::NotifySocket::adopt(std::move(kept)) : os::NotifySocket::open();
+  if (!socket) return log::warning("no socket for notifications: " + socket.error().what);
+  notify_ = std::move(*socket);
+  if (!setup_.fds.kept().contains(notify_name)) setup_.fds.keep(notify_name, notify_->fd());
+  shared_.notify_socket = notify_->name();
+  notify_source_ = loop_.watch(notify_->fd(), EPOLLIN, [this](std::uint32_t) {
+    for (int i = 0; i < notifications_a_turn; ++i) {
+      const auto notification = notify_->receive();
+      if (!notification) return;
+      for (const auto& runner : services_)
+        if (runner->notified(*notification)) break;
+    }
+  });
 }
 
 // A command that cannot be found is told at once where it is the only one; beside others it is a start that
@@ -158,38 +211,74 @@ Result<void> Supervisor::prepare() {
 Result<void> Supervisor::open_services() {
   std::optional<Error> missing;
   std::size_t runnable = 0;
-  for (auto& config : setup_.config.services) {
-    services_.push_back(std::make_unique<ServiceRunner>(shared_, config));
-    ServiceRunner& runner = *services_.back();
-    if (auto opened = open_listeners(runner); !opened)
-      return Error{opened.error().code, "service " + config.name + ": " + opened.error().what};
-    if (auto found = runner.check_command(); found)
+  for (const auto& config : setup_.config.services) {
+    const auto found = std::ranges::find(before_.services, config.name, &state::Service::name);
+    std::optional<state::Service> before;
+    if (found != before_.services.end()) {
+      before = std::move(*found);
+      before_.services.erase(found);
+    }
+    if (auto opened = open_service(config, std::move(before), services_); !opened) return opened;
+    const ServiceRunner& runner = *services_.back();
+    if (auto command = runner.check_command(); command || runner.adopted())
       ++runnable;
     else
-      missing = found.error();
+      missing = command.error();
   }
   if (missing && runnable == 0) return *missing;
   return {};
 }
 
-// Workers of an earlier reforkd let go of their listeners as they begin to drain, if they are linked; others
-// at the latest when they are killed.
-Result<void> Supervisor::open_listeners(ServiceRunner& runner) {
-  const auto deadline = core::Clock::now() + runner.service().config().drain_deadline + core::kill_grace;
-  auto opened = runner.open_listeners();
-  while (!opened && opened.error().code == EADDRINUSE && orphans_.any() &&
-         core::Clock::now() < deadline + address_patience) {
-    if (core::Clock::now() >= deadline) orphans_.kill_all();  // the loop does not run yet
-    ::poll(nullptr, 0, address_retry_ms);                     // nothing tells when an address becomes free
-    opened = runner.open_listeners();
+Result<void> Supervisor::open_service(core::ServiceConfig config, std::optional<state::Service> before,
+                                      std::vector<std::unique_ptr<ServiceRunner>>& to) {
+  const auto configured = config.workers;
+  // What an operator has scaled stays, until the file says something new.
+  if (before && before->configured == configured) config.workers = before->core.wanted_workers;
+  to.push_back(std::make_unique<ServiceRunner>(shared_, std::move(config), configured));
+  ServiceRunner& runner = *to.back();
+  const auto listeners = before ? before->listeners : std::vector<state::Listener>();
+  if (auto opened = runner.open_listeners(listeners, handover_); !opened)
+    return Error{opened.error().code,
+                 "service " + runner.service().config().name + ": " + opened.error().what};
+  if (before) runner.adopt(*std::move(before), handover_);
+  return {};
+}
+
+// Services that the configuration does not have any more: their workers drain.
+void Supervisor::adopt_former_services() {
+  for (auto& before : std::exchange(before_.services, {})) {
+    core::ServiceConfig config;
+    config.name = before.name;
+    config.ready = before.ready;
+    config.drain_deadline = before.drain_deadline;
+    before.core.wanted = false;
+    config.workers = before.configured = std::max<std::uint32_t>(1, before.core.wanted_workers);
+    if (auto opened = open_service(std::move(config), std::move(before), former_); !opened)
+      log::warning(opened.error().what);
   }
-  return opened;
 }
 
 void Supervisor::run(std::function<void()> up) {
+  if (!handover_.empty())
+    for (const auto& name : handover_.drop(setup_.fds))
+      log::warning("nobody wants the descriptor " + name + " of an earlier reforkd: it is closed");
+  if (memory_ && !setup_.fds.kept().contains(state_name)) setup_.fds.keep(state_name, memory_->fd());
+  keeper_.start();
+  for (const auto& runner : services_) runner->resume();
+  for (const auto& runner : former_) {
+    log::notice("service " + runner->service().config().name + " is not configured any more: it is stopped");
+    runner->resume();
+    if (runner->idle()) loop_.later([this] { drop_former_services(); });
+    runner->order([](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); },
+                  [](const auto&) {});
+  }
   auto waiting = std::make_shared<std::size_t>(services_.size());
   for (const auto& runner : services_) {
     const std::string name = runner->service().config().name;
+    if (runner->adopted()) {  // as it was: stopped, backing off, serving
+      if (--*waiting == 0 && !shutting_down_) up();
+      continue;
+    }
     start(name, [this, waiting, up, name](Result<void> result) {
       if (!result) log::warning("service " + name + ": " + result.error().what);
       if (--*waiting == 0 && !shutting_down_) up();
@@ -201,28 +290,46 @@ void Supervisor::shut_down(std::function<void()> done) {
   if (shutting_down_) {
     log::notice("told to stop again: killing what is left");
     for (const auto& runner : services_) runner->kill_all();
-    orphans_.kill_all();
+    for (const auto& runner : former_) runner->kill_all();
     return;
   }
   shutting_down_ = true;
-  auto waiting = std::make_shared<std::size_t>(services_.size() + 1);
+  auto waiting = std::make_shared<std::size_t>(services_.size() + former_.size());
   const auto one_less = [waiting, done] {
     if (--*waiting == 0) done();
   };
-  for (const auto& runner : services_)
-    stop(runner->service().config().name, [one_less](const auto&) { one_less(); });
-  orphans_.when_gone(one_less);
+  for (const auto* runners : {&services_, &former_})
+    for (const auto& runner : *runners)
+      runner->order([](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); },
+                    [one_less](const auto&) { one_less(); });
+}
+
+void Supervisor::drop_former_services() {
+  std::erase_if(former_, [this](const auto& runner) {
+    if (!runner->idle() || shutting_down_) return false;
+    saved_.erase(runner->service().config().name);
+    runner->close();
+    return true;
+  });
+  if (memory_) static_cast<void>(memory_->write(state::encode(last_worker_, last_listener_, saved_)).ok());
+  shared_.changed();
 }
 
 void Supervisor::reap_strangers() {
   std::vector<pid_t> known;
-  for (const auto& runner : services_) runner->list_pids(known);
+  for (const auto* runners : {&services_, &former_})
+    for (const auto& runner : *runners) runner->list_pids(known);
   symbolizer_.list_pids(known);
+  known.push_back(keeper_.pid());
   os::reap_strangers(known);
 }
 
 void Supervisor::close() {
   for (const auto& runner : services_) runner->close();
+  leave();
+}
+
+void Supervisor::leave() {
   failures_.store_waiting();
   notify_source_.reset();
   store_source_.reset();
@@ -253,8 +360,9 @@ Result<Supervisor::Target> Supervisor::worker(std::string_view target) {
   const auto id = number(target);
   if (!id)
     return Error{EINVAL, "expected SERVICE/SLOT or a worker's id, found \"" + std::string(target) + "\""};
-  for (const auto& runner : services_)
-    if (runner->service().workers().contains(*id)) return Target{runner.get(), *id};
+  for (const auto* runners : {&services_, &former_})
+    for (const auto& runner : *runners)
+      if (runner->service().workers().contains(*id)) return Target{runner.get(), *id};
   return Error{ENOENT, "no worker " + std::to_string(*id)};
 }
 
@@ -378,6 +486,14 @@ void Supervisor::asked(std::string_view verb, std::string_view target, std::stri
   announce(std::move(event));
 }
 
+void Supervisor::reexec(Done done) {
+  if (shutting_down_) return done(Error{EBUSY, "reforkd is stopping"});
+  if (const auto possible = setup_.reexec(); !possible) return done(possible.error());
+  for (const auto& runner : services_)
+    runner->cancel_orders({ECANCELED, "reforkd executes itself anew; what was ordered goes on"});
+  done({});
+}
+
 core::DaemonStatus Supervisor::status() {
   core::DaemonStatus status;
   status.version = REFORK_VERSION;
@@ -386,7 +502,8 @@ core::DaemonStatus Supervisor::status() {
   status.rss_bytes = os::rss_bytes(::getpid());
   status.config = setup_.config_name;
   status.store = store_.status();
-  for (const auto& runner : services_) status.services.push_back(runner->status());
+  for (const auto* runners : {&services_, &former_})
+    for (const auto& runner : *runners) status.services.push_back(runner->status());
   return status;
 }
 

@@ -11,11 +11,15 @@
 
 #include "core/operations.h"
 #include "core/service_config.h"
+#include "os/fd_store.h"
 #include "os/notify.h"
+#include "state/memory.h"
+#include "state/state.h"
 #include "store/store.h"
 #include "supervisor/failures.h"
+#include "supervisor/handover.h"
+#include "supervisor/keeper_watch.h"
 #include "supervisor/loop.h"
-#include "supervisor/orphans.h"
 #include "supervisor/output_tail.h"
 #include "supervisor/service_runner.h"
 #include "supervisor/symbolizer.h"
@@ -27,19 +31,26 @@ class Supervisor : public core::Operations {
  public:
   struct Setup {
     core::DaemonConfig config;
-    std::string config_name;         // file, or "command line"
-    std::string recorder_directory;  // empty: recorders in memory only
+    std::string config_name;  // file, or "command line"
+    os::FdStore& fds;
+    std::vector<os::InheritedFd> inherited;
+    KeeperWatch::Setup keeper;
+    // Executes reforkd anew, once the loop has ended; an error if that cannot be.
+    std::function<base::Result<void>()> reexec;
   };
   Supervisor(Loop& loop, store::Store& store, Setup setup);
 
-  // Finds what an earlier reforkd left, opens all listeners and checks all commands; nothing is started if
-  // one of them fails.
+  // Takes what an earlier reforkd left, opens all listeners and checks all commands; nothing is started, and
+  // nothing of an earlier reforkd is touched, if one of them fails.
   base::Result<void> prepare();
   void publish_to(core::Publisher* publisher) { publisher_ = publisher; }
   void run(std::function<void()> up);  // starts everything; `up` once each service is up or has failed to be
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
   void reap_strangers();                       // on SIGCHLD: what workers left behind
   void close();                                // removes what was created
+  void leave();                                // instead of close(): everything stays for the next reforkd
+  Handover& handover() noexcept { return handover_; }
+  const KeeperWatch& keeper() const noexcept { return keeper_; }
 
   core::DaemonStatus status() override;
   base::Result<core::Why> why(std::string_view target) override;
@@ -56,6 +67,7 @@ class Supervisor : public core::Operations {
   void top_failures(const core::FailureFilter& filter, Reply<std::vector<std::string>> reply) override;
   void failure(std::string_view id, Reply<std::string> reply) override;
   void clear_failures(std::string_view service, Reply<std::uint64_t> reply) override;
+  void reexec(Done done) override;
 
  private:
   struct Target {
@@ -65,8 +77,15 @@ class Supervisor : public core::Operations {
   base::Result<ServiceRunner*> service(std::string_view name);
   base::Result<Target> worker(std::string_view target);
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
+  void read_state();
+  void save(const std::string& service, std::string text);
+  void open_notify_socket();
   base::Result<void> open_services();
-  base::Result<void> open_listeners(ServiceRunner& runner);
+  base::Result<void> open_service(core::ServiceConfig config, std::optional<state::Service> before,
+                                  std::vector<std::unique_ptr<ServiceRunner>>& to);
+  void adopt_former_services();
+  void drop_former_services();
+  void on_keeper_replaced(pid_t pid);
   void announce(core::Event event);
   core::History* history_of(std::string_view service);  // null: none of ours
   core::WorkerId next_worker();
@@ -83,8 +102,14 @@ class Supervisor : public core::Operations {
   std::optional<os::NotifySocket> notify_;
   Loop::Source notify_source_, store_source_;
   Shared shared_;
-  Orphans orphans_;
+  Handover handover_;
+  KeeperWatch keeper_;
+  std::optional<state::Memory> memory_;
+  state::Daemon before_;
+  std::map<std::string, std::string> saved_;  // the state of each service, as JSON
+  std::uint64_t last_listener_ = 0;
   std::vector<std::unique_ptr<ServiceRunner>> services_;
+  std::vector<std::unique_ptr<ServiceRunner>> former_;  // no longer configured: what is left of them drains
   std::map<std::string, core::History, std::less<>> histories_;
   core::WorkerId last_worker_ = 0, reserved_worker_ = 0;
   std::uint64_t last_event_ = 0;

@@ -10,8 +10,8 @@
 #include "os/process.h"
 #include "os/spawn.h"
 #include "supervisor/failures.h"
+#include "supervisor/kept_recorder.h"
 #include "supervisor/loop.h"
-#include "supervisor/recorder_file.h"
 
 namespace refork::supervisor {
 
@@ -21,8 +21,11 @@ struct WorkerProcess {
   Subject subject;
   os::Spawned spawned;
   std::optional<link::WorkerLink> link;  // linked workers, until their channel is closed
-  std::shared_ptr<RecorderFile> recorder;
-  std::uint64_t started_ms = 0;  // Unix time
+  std::shared_ptr<KeptRecorder> recorder;
+  std::uint64_t start_time = 0;          // os::start_time()
+  bool perhaps_never_ran = false;        // reforkd died while it started it
+  bool told_to_go = false;               // its drain was ordered, by message or signal
+  std::optional<core::Time> status_due;  // it has ended, and how is known by then or never
   std::optional<std::uint64_t> served_before_drain;
   std::string boot_error;
   std::string status;  // STATUS= of a notifying worker

@@ -67,11 +67,11 @@ class Subject {
 
   std::vector<pid_t> helpers() const {
     std::vector<pid_t> found;
+    const auto own = std::to_string(daemon.pid());
     for (const auto& entry : fs::directory_iterator("/proc")) {
       std::ifstream file(entry.path() / "stat");
       std::string pid, name, state, parent;
-      if (file >> pid >> name >> state >> parent && name.starts_with("(refork-symboli") &&
-          parent == std::to_string(daemon.pid()))
+      if (file >> pid >> name >> state >> parent && name.starts_with("(refork-symboli") && parent == own)
         found.push_back(std::stoi(pid));
     }
     return found;

@@ -70,9 +70,28 @@ std::optional<Exit> Daemon::stop(std::chrono::milliseconds patience) {
   return process_->wait(patience);
 }
 
+pid_t Daemon::pid() const {
+  const auto all = status();
+  return all.is_object() ? all["daemon"]["pid"].get<pid_t>() : 0;
+}
+
 void Daemon::kill() {
-  ::kill(process_->pid(), SIGKILL);  // reforkd alone, not what it started
+  const pid_t before = pid();
+  ASSERT_GT(before, 1);
+  ::kill(before, SIGKILL);
+  EXPECT_TRUE(wait_until([&] {
+    const pid_t now = pid();
+    return now > 1 && now != before;
+  })) << log();
+}
+
+void Daemon::kill_with_keeper() {
+  const pid_t reforkd = pid();
+  ASSERT_GT(reforkd, 1);
+  ::kill(reforkd, SIGSTOP);  // so that it starts no other keeper
+  ::kill(process_->pid(), SIGKILL);
   process_->wait();
+  ::kill(reforkd, SIGKILL);
 }
 
 Daemon::Ran Daemon::ctl(std::vector<std::string> arguments) const {

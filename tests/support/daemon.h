@@ -31,12 +31,13 @@ class Daemon {
   // Stops it, without patience for what still drains: no worker outlives a test.
   ~Daemon();
 
-  // Starts it again in the same directory, after a kill() or stop().
+  // Starts it again in the same directory, after a stop() or kill_with_keeper().
   void start();
   std::optional<Exit> stop(std::chrono::milliseconds patience = kProcessPatience);  // SIGTERM, and waits
-  void kill();                                                                      // SIGKILL, and waits
-  Process& process() { return *process_; }
-  pid_t pid() const { return process_->pid(); }
+  void kill();              // SIGKILL to reforkd, and waits until its keeper has started the next one
+  void kill_with_keeper();  // SIGKILL to both: nobody comes back
+  Process& process() { return *process_; }  // what was started: the keeper
+  pid_t pid() const;                        // reforkd's own
 
   Ran ctl(std::vector<std::string> arguments) const;
   // `--json` output; a failing reforkctl fails the test and gives null.

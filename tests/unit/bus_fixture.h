@@ -76,6 +76,7 @@ class FakeOperations : public core::Operations {
     calls.push_back("clear " + std::string(service));
     reply(std::exchange(records, {}).size());
   }
+  void reexec(Done done) override { called("reexec", "", std::move(done)); }
 
  private:
   void called(const std::string& verb, std::string_view target, Done done) {

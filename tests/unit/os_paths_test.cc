@@ -164,55 +164,5 @@ TEST_F(Paths, OfALockThatCannotBeMadeAreExplained) {
   EXPECT_FALSE(std::filesystem::exists(path("elsewhere")));
 }
 
-class RecorderDirectory : public Paths {
- protected:
-  void SetUp() override {
-    const auto made = recorder_directory(path(""));
-    if (!made) GTEST_SKIP() << made.error().what;
-    recorders_ = *made;
-  }
-  void TearDown() override {
-    if (!recorders_.empty()) std::filesystem::remove_all(recorders_);
-  }
-  std::string recorders_;
-};
-
-TEST_F(RecorderDirectory, IsPrivateAndTheSameEachTime) {
-  EXPECT_THAT(recorders_, StartsWith("/dev/shm/refork-" + std::to_string(::geteuid()) + "-"));
-  EXPECT_EQ(mode_of(recorders_), 0700U);
-  EXPECT_EQ(*recorder_directory(path("")), recorders_);
-}
-
-TEST_F(RecorderDirectory, BelongsToTheStateDirectoryHoweverItIsWritten) {
-  std::filesystem::create_directory(path("state"));
-  std::filesystem::create_directory_symlink(path("state"), path("link"));
-  const std::string own = *recorder_directory(path("state"));
-  EXPECT_EQ(*recorder_directory(path("link")), own);
-  EXPECT_EQ(*recorder_directory(
-                path("../") + std::filesystem::path(path("")).parent_path().filename().string() + "/state/"),
-            own);
-  EXPECT_NE(own, recorders_);
-  std::filesystem::remove_all(own);
-  EXPECT_EQ(recorder_directory(path("missing")).error().code, ENOENT);
-}
-
-TEST_F(RecorderDirectory, IsRefusedIfSomebodyElsePreparedIt) {
-  std::filesystem::remove_all(recorders_);
-  std::filesystem::create_directory(path("trap"));
-  ::chmod(path("trap").c_str(), 0700);
-  std::filesystem::create_directory_symlink(path("trap"), recorders_);
-  EXPECT_EQ(recorder_directory(path("")).error().code, ENOTDIR) << "a symlink";
-  std::filesystem::remove(recorders_);
-
-  std::filesystem::create_directory(recorders_);
-  ::chmod(recorders_.c_str(), 0755);
-  EXPECT_THAT(recorder_directory(path("")).error().what, HasSubstr("nobody else can enter (mode 0700)"));
-
-  ::chmod(recorders_.c_str(), 0700);
-  if (::geteuid() != 0) return;
-  ASSERT_EQ(::chown(recorders_.c_str(), 65534, 65534), 0);
-  EXPECT_EQ(recorder_directory(path("")).error().code, EACCES) << "of another user";
-}
-
 }  // namespace
 }  // namespace refork::os

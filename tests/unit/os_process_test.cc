@@ -57,33 +57,49 @@ TEST(Reap, TellsTheSignal) {
   EXPECT_EQ(status->signal, SIGKILL);
 }
 
-TEST(Reap, SaysLostForAProcessThatIsNotItsChild) {
-  // A grandchild: its parent reaps it, so the status is the parent's to know.
-  std::array<int, 2> pids{}, release{};
-  ASSERT_EQ(::pipe(pids.data()), 0);
-  ASSERT_EQ(::pipe(release.data()), 0);
+// The exit code of a grandchild, which is its parent's to reap.
+TEST(Reap, OfAProcessThatIsNotItsChildTheKernelTellsOnceItIsReaped) {
+  std::array<int, 2> pids{}, go{}, done{};
+  for (auto* ends_of : {&pids, &go, &done}) ASSERT_EQ(::pipe(ends_of->data()), 0);
   const pid_t parent = fork_child([&] {
-    const pid_t grandchild = fork_sleeper();
+    const pid_t grandchild = ::fork();
+    if (grandchild == 0) ::_exit(42);
     if (::write(pids[1], &grandchild, sizeof grandchild) < 0) ::_exit(1);
-    ::waitpid(grandchild, nullptr, 0);
     char byte;
-    ::close(release[1]);
-    if (::read(release[0], &byte, 1) != 0) ::_exit(1);
+    if (::read(go[0], &byte, 1) != 1) ::_exit(1);
+    ::waitpid(grandchild, nullptr, 0);
+    if (::write(done[1], "d", 1) != 1) ::_exit(1);
   });
   pid_t grandchild = 0;
   ASSERT_EQ(::read(pids[0], &grandchild, sizeof grandchild), static_cast<ssize_t>(sizeof grandchild));
   const auto pidfd = open_pidfd(grandchild);
   ASSERT_TRUE(pidfd.ok());
-  EXPECT_FALSE(reap(pidfd->get()).has_value()) << "it lives";
-  signal_process(pidfd->get(), SIGTERM);
   ASSERT_TRUE(ends(pidfd->get()));
-  const auto status = reap(pidfd->get());
-  ASSERT_TRUE(status.has_value());
-  EXPECT_EQ(status->code, std::nullopt);
-  EXPECT_EQ(status->signal, std::nullopt);
-  ::close(release[1]);
+  EXPECT_EQ(pid_of(pidfd->get()), grandchild);
+  EXPECT_FALSE(is_child(pidfd->get()));
+  EXPECT_FALSE(reap(pidfd->get()).has_value());
+  EXPECT_FALSE(told_exit(pidfd->get()).has_value()) << "its parent has not reaped it";
+  char byte;
+  ASSERT_EQ(::write(go[1], "g", 1), 1);
+  ASSERT_EQ(::read(done[0], &byte, 1), 1);
+  EXPECT_EQ(pid_of(pidfd->get()), 0);
   ::waitpid(parent, nullptr, 0);
-  for (const int fd : {pids[0], pids[1], release[0]}) ::close(fd);
+  for (const auto* ends_of : {&pids, &go, &done})
+    for (const int fd : *ends_of) ::close(fd);
+  const auto told = told_exit(pidfd->get());
+  if (!told) GTEST_SKIP() << "this kernel tells no exit codes";
+  EXPECT_EQ(told->code, 42);
+}
+
+TEST(Reap, AnExitThatIsOnlyLookedAtCanStillBeReaped) {
+  const pid_t pid = fork_child([] { ::_exit(3); });
+  const auto pidfd = open_pidfd(pid);
+  ASSERT_TRUE(pidfd.ok() && ends(pidfd->get()));
+  EXPECT_TRUE(is_child(pidfd->get()));
+  EXPECT_EQ(exit_of_child(pidfd->get())->code, 3);
+  EXPECT_EQ(ended_child(), pid);
+  EXPECT_EQ(reap_child(pid)->code, 3);
+  EXPECT_FALSE(reap(pidfd->get()).has_value());
 }
 
 TEST(ReapStrangers, LeavesTheKnownOnesAlone) {
@@ -140,17 +156,19 @@ TEST(Signals, ReachAWholeGroup) {
   ASSERT_EQ(::read(pids[0], &member, sizeof member), static_cast<ssize_t>(sizeof member));
   const auto leader_fd = open_pidfd(leader), member_fd = open_pidfd(member);
   ASSERT_TRUE(leader_fd.ok() && member_fd.ok());
-  signal_group(leader, SIGKILL);
+  signal_process(leader_fd->get(), SIGKILL);
   EXPECT_TRUE(ends(leader_fd->get()));
-  EXPECT_TRUE(ends(member_fd->get()));
+  const auto start = start_time(leader);
   ::waitpid(leader, nullptr, 0);
+  signal_group(leader_fd->get(), leader, start, SIGKILL);
+  EXPECT_TRUE(ends(member_fd->get())) << "its leader is reaped, but still known by its pidfd";
   for (const int fd : pids) ::close(fd);
 }
 
 TEST(Signals, NeverReachTheOwnGroupByAnUnsetPgid) {
   // Would end this test.
-  signal_group(0, SIGKILL);
-  signal_group(-1, SIGKILL);
+  signal_group(-1, 0, 0, SIGKILL);
+  signal_group(-1, -1, 0, SIGKILL);
 }
 
 TEST(Signals, ToADeadProcessAreHarmless) {

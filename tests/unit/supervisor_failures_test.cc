@@ -63,7 +63,7 @@ class FailuresTest : public testing::Test {
     recorder::Identity identity{};
     identity.worker = subject.worker;
     std::strcpy(identity.service, "web");
-    recorder = *RecorderFile::create(directory.path(), identity);
+    recorder = *KeptRecorder::create(identity);
     writer = *recorder::Writer::attach(base::UniqueFd(::fcntl(recorder->reader().fd(), F_DUPFD_CLOEXEC, 0)));
   }
   static proto::FailureRecord record(const std::string& id) {
@@ -78,14 +78,13 @@ class FailuresTest : public testing::Test {
   Collected collect() { return failures.collect(subject, recorder); }
   std::size_t recorded() const { return recorder->reader().records()->size(); }
 
-  test::TempDir directory;
   const Subject subject{"web", 0, 17, 4711, 1};
   RowsKept store;
   LateSymbols symbols;
   std::vector<std::string> announced;
   Failures failures{store, symbols,
                     [this](const core::FailureRow& row, const std::string&) { announced.push_back(row.id); }};
-  std::shared_ptr<RecorderFile> recorder;
+  std::shared_ptr<KeptRecorder> recorder;
   recorder::Writer* writer = nullptr;
 };
 
@@ -223,9 +222,8 @@ TEST_F(FailuresTest, ARecordThatWaitsIsCollectedOnceAndFoundAgainByTheNextDaemon
   collect();
   EXPECT_EQ(collect().fresh, 0u);
   EXPECT_EQ(symbols.asked.size(), 1u);
-  const auto files = recorder_files(directory.path());
-  ASSERT_EQ(files.size(), 1u);
-  const auto again = RecorderFile::open(directory.path(), files[0]);
+  const auto again =
+      KeptRecorder::adopt(base::UniqueFd(::fcntl(recorder->reader().fd(), F_DUPFD_CLOEXEC, 0)));
   ASSERT_TRUE(again);
   EXPECT_EQ((*again)->take().size(), 1u);
 }
@@ -236,17 +234,32 @@ TEST_F(FailuresTest, AnEndIsStoredAfterTheLastFailureOfItsWorkerAndKeepsTheRecor
   collect();
   core::Ended ended{};
   ended.worker = subject.worker;
+  bool done = false;
+  recorder->when_done([&done] { done = true; });
   failures.end(subject, ended, recorder, 0);
   symbols.asked.at(1).reply(std::nullopt);
   EXPECT_EQ(store.order, std::vector<std::string>{"1-2"});
   recorder.reset();
   store.write();
-  EXPECT_EQ(recorder_files(directory.path()).size(), 1u);
+  EXPECT_FALSE(done);
   symbols.asked.at(0).reply(std::nullopt);
   EXPECT_THAT(store.order, testing::ElementsAre("1-2", "1-1", "end of 17"));
   store.write();
   symbols.asked.clear();
-  EXPECT_TRUE(recorder_files(directory.path()).empty());
+  EXPECT_TRUE(done);
+}
+
+TEST_F(FailuresTest, AReportThatIsMadeAgainByTheNextDaemonHasTheSameId) {
+  failures.report(subject, Kind::signal, "killed", 0);
+  failures.report(subject, Kind::protocol, "it lies", 0);
+  Failures next{store, symbols, [](const core::FailureRow&, const std::string&) {}};
+  next.report(subject, Kind::signal, "killed", 0);
+  next.assume_reports(subject.worker, {{"protocol", 1}});
+  next.report(subject, Kind::protocol, "it lies again", 0);
+  ASSERT_EQ(store.order.size(), 4u);
+  EXPECT_EQ(store.order[2], store.order[0]);
+  EXPECT_NE(store.order[1], store.order[0]);
+  EXPECT_NE(store.order[3], store.order[1]) << "another one";
 }
 
 TEST_F(FailuresTest, AnEndWithoutWaitingFailuresIsStoredAtOnce) {

@@ -59,7 +59,17 @@ base::Result<void> Channel::send(const Message& message) {
   return base::errno_error("send a message", full ? EAGAIN : errno);
 }
 
-std::variant<Message, Channel::Empty, Channel::Closed, Channel::Violation> Channel::receive() {
+Channel::Received Channel::receive() { return receive(0); }
+Channel::Received Channel::peek() { return receive(MSG_PEEK); }
+
+void Channel::consume() {
+  char byte;
+  ssize_t received;
+  do received = ::recv(fd_.get(), &byte, 1, MSG_DONTWAIT);
+  while (received < 0 && errno == EINTR);
+}
+
+Channel::Received Channel::receive(int flags) {
   if (!packet_) packet_.reset(new char[max_packet]);  // NOLINT: make_unique would clear it
   iovec io{packet_.get(), max_packet};
   msghdr header{};
@@ -67,7 +77,7 @@ std::variant<Message, Channel::Empty, Channel::Closed, Channel::Violation> Chann
   header.msg_iovlen = 1;
   ssize_t received;
   do {
-    received = ::recvmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    received = ::recvmsg(fd_.get(), &header, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     // ECONNRESET comes once, before what the peer sent, if it left something of ours unread.
   } while (received < 0 && (errno == EINTR || errno == ECONNRESET));
   if (received < 0) {

@@ -32,9 +32,15 @@ class Channel {
     std::string what;
   };
   // Descriptors that came along against the table never become ours and are a Violation.
-  std::variant<Message, Empty, Closed, Violation> receive();
+  using Received = std::variant<Message, Empty, Closed, Violation>;
+  Received receive();
+  // The same, but the packet stays the next one until consume(): should this process die before, whoever
+  // holds the channel then finds it again.
+  Received peek();
+  void consume();
 
  private:
+  Received receive(int flags);
   base::UniqueFd fd_;
   std::unique_ptr<char[]> packet_;  // max_packet bytes, made by the first receive()
 };

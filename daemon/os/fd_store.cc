@@ -1,0 +1,129 @@
+// The client's half of the descriptor store: what is sent, and what comes back. Who listens on the other end,
+// systemd or a keeper, makes no difference here; nor does what the descriptors are.
+#include "os/fd_store.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace refork::os {
+namespace {
+
+// A keeper that does not read for this long is not waited for; what it did not get waits for it.
+constexpr timeval patience{0, 200'000};
+constexpr std::size_t most_pending = 4096;
+
+struct FreeList {
+  void operator()(char** list) const noexcept {
+    for (char** entry = list; list && *entry; ++entry) std::free(*entry);
+    std::free(list);
+  }
+};
+
+// "@name" is in the abstract namespace, as $NOTIFY_SOCKET has it.
+bool parse_address(const std::string& text, sockaddr_un& address, socklen_t& size) {
+  address = {};
+  address.sun_family = AF_UNIX;
+  if (text.size() < 2 || text.size() >= sizeof address.sun_path || (text[0] != '@' && text[0] != '/'))
+    return false;
+  std::memcpy(address.sun_path, text.data(), text.size());
+  if (text[0] == '@') address.sun_path[0] = '\0';
+  size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() + (text[0] == '/' ? 1 : 0));
+  return true;
+}
+
+base::UniqueFd make_socket() {
+  base::UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (fd) ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  return fd;
+}
+
+}  // namespace
+
+bool is_fd_name(std::string_view name) {
+  return !name.empty() && name.size() <= max_fd_name &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= ' ' && c < 0x7f && c != ':'; });
+}
+
+std::vector<InheritedFd> take_inherited() {
+  char** names = nullptr;
+  const int count = ::sd_listen_fds_with_names(1, &names);
+  const std::unique_ptr<char*[], FreeList> owned(names);
+  std::vector<InheritedFd> all;
+  for (int i = 0; i < count; ++i)
+    all.push_back({names ? names[i] : "unknown", base::UniqueFd(SD_LISTEN_FDS_START + i)});
+  return all;
+}
+
+FdStore::FdStore(std::string address) : address_(std::move(address)), socket_(make_socket()) {}
+
+bool FdStore::send(const std::string& text, int fd) const {
+  sockaddr_un address;
+  socklen_t size = 0;
+  if (!parse_address(address_, address, size)) return true;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  msghdr message{};
+  message.msg_name = &address;
+  message.msg_namelen = size;
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    *header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
+  // Once something waits nobody waits for it again.
+  const int flags = MSG_NOSIGNAL | (pending_.empty() ? 0 : MSG_DONTWAIT);
+  ssize_t sent;
+  do sent = ::sendmsg(socket_.get(), &message, flags);
+  while (sent < 0 && errno == EINTR);
+  // Where nobody listens any more nothing is gained by waiting: another keeper gets everything.
+  return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS && errno != ETOOMANYREFS);
+}
+
+void FdStore::post(std::string text, int fd) {
+  if (address_.empty()) return;
+  if (!pending_.empty()) flush();
+  if (pending_.empty() && send(text, fd)) return;
+  if (pending_.size() >= most_pending) pending_.pop_front();
+  pending_.push_back({std::move(text), base::UniqueFd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3))});
+}
+
+void FdStore::flush() {
+  while (!pending_.empty() && send(pending_.front().text, pending_.front().fd.get())) pending_.pop_front();
+}
+
+void FdStore::keep(const std::string& name, int fd) {
+  if (!is_fd_name(name) || fd < 0) return;
+  kept_[name] = fd;
+  post("FDSTORE=1\nFDNAME=" + name + "\nFDPOLL=0", fd);
+}
+
+void FdStore::forget(const std::string& name) {
+  if (kept_.erase(name) != 0) post("FDSTOREREMOVE=1\nFDNAME=" + name, -1);
+}
+
+void FdStore::forget_all() {
+  while (!kept_.empty()) forget(std::string(kept_.begin()->first));
+}
+
+void FdStore::move_to(std::string address) {
+  address_ = std::move(address);
+  pending_.clear();
+  for (const auto& [name, fd] : kept_) post("FDSTORE=1\nFDNAME=" + name + "\nFDPOLL=0", fd);
+}
+
+void FdStore::say(std::string_view state) { post(std::string(state), -1); }
+
+}  // namespace refork::os

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+// Descriptors that outlive this process: the FDSTORE part of sd_notify(3) and its way back, sd_listen_fds(3).
+namespace refork::os {
+
+// As systemd has them: printable ASCII without ':', at most this long.
+inline constexpr std::size_t max_fd_name = 255;
+bool is_fd_name(std::string_view name);
+
+// One that was handed over at the start.
+struct InheritedFd {
+  std::string name;
+  base::UniqueFd fd;
+};
+// $LISTEN_FDS and $LISTEN_FDNAMES, taken out of the environment; CLOEXEC. Call once, first of all.
+std::vector<InheritedFd> take_inherited();
+
+// Whoever listens on $NOTIFY_SOCKET keeps what is given to it, under a name, and hands it to the next
+// reforkd. It is told as systemd is: "FDSTORE=1\nFDNAME=web.3.17.pidfd\nFDPOLL=0", and FDSTOREREMOVE=1.
+// Without a socket all is remembered here only.
+class FdStore {
+ public:
+  // An empty address: nobody keeps anything.
+  explicit FdStore(std::string address);
+
+  // Borrows `fd`, which must stay open until forget(). What the other end has no room for is sent later.
+  void keep(const std::string& name, int fd);
+  void forget(const std::string& name);
+  void forget_all();
+  // Already there, from before this process.
+  void assume(const std::string& name, int fd) { kept_[name] = fd; }
+  const std::map<std::string, int>& kept() const noexcept { return kept_; }
+
+  // Another keeper, which gets everything anew.
+  void move_to(std::string address);
+  bool pending() const noexcept { return !pending_.empty(); }
+  void flush();  // tries again what had no place
+  // Anything else that is to be said there, in order.
+  void say(std::string_view state);
+
+ private:
+  struct Packet {
+    std::string text;
+    base::UniqueFd fd;  // none: none is sent
+  };
+  bool send(const std::string& text, int fd) const;
+  void post(std::string text, int fd);
+
+  std::string address_;
+  base::UniqueFd socket_;
+  std::map<std::string, int> kept_;
+  std::deque<Packet> pending_;
+};
+
+}  // namespace refork::os

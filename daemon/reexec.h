@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "os/fd_store.h"
+#include "supervisor/keeper_watch.h"
+
+namespace refork {
+
+// How this program was started, and is started again: by the same path, so that a new version takes over.
+struct Program {
+  Program(int argc, char** argv);
+
+  std::vector<std::string> argv;
+  std::string path;  // absolute
+
+  std::vector<std::string> keeper_argv() const;
+  base::Result<void> check() const;  // that it can be executed, and is told nothing wrong
+  // In this process, with all that `fds` keeps, as if a keeper had started it. Returns only if it fails.
+  base::Error execute(const os::FdStore& fds, const supervisor::KeeperWatch& keeper) const;
+};
+
+}  // namespace refork

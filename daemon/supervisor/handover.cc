@@ -1,0 +1,93 @@
+// What comes back from the descriptor store, by name. What the descriptors are is known by those who take
+// them.
+#include "supervisor/handover.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace refork::supervisor {
+
+namespace {
+
+// Takes what stands after the last dot off `name`.
+std::optional<std::string_view> take_part(std::string_view& name) {
+  const auto dot = name.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const auto part = name.substr(dot + 1);
+  name = name.substr(0, dot);
+  return part;
+}
+
+template <class Number>
+bool take_number(std::string_view& name, Number& number) {
+  const auto part = take_part(name);
+  if (!part || part->empty()) return false;
+  const char* const end = part->data() + part->size();
+  const auto [stop, error] = std::from_chars(part->data(), end, number);
+  return error == std::errc{} && stop == end;
+}
+
+}  // namespace
+
+std::string worker_fd(std::string_view service, std::uint32_t slot, core::WorkerId worker,
+                      std::string_view what) {
+  return std::string(service) + "." + std::to_string(slot) + "." + std::to_string(worker) + "." +
+         std::string(what);
+}
+
+std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what) {
+  WorkerKey key;
+  if (take_part(name) != what || !take_number(name, key.worker) || !take_number(name, key.slot) ||
+      name.empty() || key.worker == 0)
+    return std::nullopt;
+  key.service = name;
+  return key;
+}
+
+Handover::Handover(std::vector<os::InheritedFd> fds) {
+  for (auto& one : fds) fds_.emplace(std::move(one.name), std::move(one.fd));
+}
+
+base::UniqueFd Handover::take_own(const std::string& name) {
+  const auto found = fds_.find(name);
+  if (found == fds_.end()) return {};
+  base::UniqueFd fd = std::move(found->second);
+  fds_.erase(name);
+  return fd;
+}
+
+base::UniqueFd Handover::take(const std::string& name, os::FdStore& store) {
+  auto fd = take_own(name);
+  if (fd) store.assume(name, fd.get());
+  return fd;
+}
+
+std::vector<WorkerKey> Handover::workers(std::string_view service, std::string_view what) const {
+  std::vector<WorkerKey> all;
+  for (const auto& [name, fd] : fds_)
+    if (auto key = parse_worker_fd(name, what); key && key->service == service)
+      all.push_back(*std::move(key));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+core::WorkerId Handover::highest_worker() const {
+  core::WorkerId highest = 0;
+  for (const auto& [name, fd] : fds_)
+    for (const auto word : {pidfd_word, channel_word, recorder_word})
+      if (const auto key = parse_worker_fd(name, word)) highest = std::max(highest, key->worker);
+  return highest;
+}
+
+std::vector<std::string> Handover::drop(os::FdStore& store) {
+  std::vector<std::string> names;
+  for (const auto& [name, fd] : fds_) {
+    store.assume(name, fd.get());
+    store.forget(name);
+    names.push_back(name);
+  }
+  fds_.clear();
+  return names;
+}
+
+}  // namespace refork::supervisor

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "core/effects.h"
+#include "os/fd_store.h"
+
+namespace refork::supervisor {
+
+// The names of stored descriptors: "web.3.17.pidfd" (service, slot, worker, what it is), "web.listen.2",
+// "state", "control", "notify".
+std::string worker_fd(std::string_view service, std::uint32_t slot, core::WorkerId worker,
+                      std::string_view what);
+inline constexpr std::string_view pidfd_word = "pidfd", channel_word = "channel", recorder_word = "recorder";
+inline constexpr const char *state_name = "state", *control_name = "control", *notify_name = "notify",
+                            *keeper_exits_name = "keeper.exits";
+
+// Whose a descriptor is, by its name.
+struct WorkerKey {
+  std::string service;
+  std::uint32_t slot = 0;
+  core::WorkerId worker = 0;
+  bool operator<(const WorkerKey& other) const { return worker < other.worker; }
+};
+std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what);
+
+// The descriptors that came from an earlier reforkd, until somebody takes them.
+class Handover {
+ public:
+  explicit Handover(std::vector<os::InheritedFd> fds);
+  // Nothing if there is none of this name. It stays in the store until it is forgotten there.
+  base::UniqueFd take(const std::string& name, os::FdStore& store);
+  base::UniqueFd take_own(const std::string& name);  // the keeper's, which is not in the store
+  // Of whom there is a descriptor of this kind left.
+  std::vector<WorkerKey> workers(std::string_view service, std::string_view what) const;
+  bool has(const std::string& name) const { return fds_.contains(name); }
+  core::WorkerId highest_worker() const;
+  bool empty() const noexcept { return fds_.empty(); }
+  // What nobody took is closed and removed from the store; the names, for the log.
+  std::vector<std::string> drop(os::FdStore& store);
+
+ private:
+  std::multimap<std::string, base::UniqueFd> fds_;
+};
+
+}  // namespace refork::supervisor

@@ -1,0 +1,97 @@
+// The keeper's death, noticed by its pidfd. The new one inherits a notify socket that reforkd has made, so
+// that what is stored meanwhile waits in it.
+#include "supervisor/keeper_watch.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <string_view>
+
+#include "log/log.h"
+#include "os/notify.h"
+#include "os/process.h"
+
+namespace refork::supervisor {
+
+namespace {
+
+constexpr int passed_socket = 3;  // as keeper/keeper.h says
+constexpr core::Millis retry_interval{1000};
+constexpr std::string_view withheld[] = {"LISTEN_FDS=", "LISTEN_PID=",    "LISTEN_FDNAMES=", "NOTIFY_SOCKET=",
+                                         "FDSTORE=",    "REFORK_KEEPER=", "REFORK_KEEPS="};
+
+struct Identity {
+  pid_t pid = 0;
+  std::uint64_t start_time = 0;
+};
+
+Identity parse(const std::string& text) {
+  Identity identity;
+  const char* const end = text.data() + text.size();
+  const auto [dot, error] = std::from_chars(text.data(), end, identity.pid);
+  if (error == std::errc{} && dot != end) std::from_chars(dot + 1, end, identity.start_time);
+  return identity;
+}
+
+}  // namespace
+
+KeeperWatch::KeeperWatch(Loop& loop, os::FdStore& store, Setup setup, std::function<void(pid_t)> replaced)
+    : loop_(loop), store_(store), setup_(std::move(setup)), replaced_(std::move(replaced)) {}
+
+void KeeperWatch::start() {
+  if (!wanted()) return;
+  const Identity identity = parse(setup_.identity);
+  auto pidfd = os::open_pidfd(identity.pid);
+  if (!pidfd || os::start_time(identity.pid) != identity.start_time) return replace();
+  watch(identity.pid, *std::move(pidfd));
+}
+
+void KeeperWatch::watch(pid_t pid, base::UniqueFd pidfd) {
+  pid_ = pid;
+  pidfd_ = std::move(pidfd);
+  source_ = loop_.watch(pidfd_.get(), EPOLLIN, [this](std::uint32_t) { on_death(); });
+}
+
+void KeeperWatch::on_death() {
+  loop_.park(std::move(source_));
+  os::reap(pidfd_.get());
+  log::warning("the keeper (pid " + std::to_string(pid_) + ") is gone; another one is started");
+  replace();
+}
+
+void KeeperWatch::replace() {
+  const auto fail = [this](const std::string& what) {
+    log::error("no keeper could be started: " + what + "; trying again in 1 s");
+    retry_ = loop_.timer([this] { replace(); });
+    Loop::arm(retry_, core::Clock::now() + retry_interval);
+  };
+  pid_ = 0;
+  auto socket = os::NotifySocket::open();
+  if (!socket) return fail(socket.error().what);
+  auto spawned = spawn(socket->fd());
+  if (!spawned) return fail(spawned.error().what);
+  setup_.identity = std::to_string(spawned->pid) + "." + std::to_string(os::start_time(spawned->pid));
+  address_ = socket->name();
+  watch(spawned->pid, std::move(spawned->pidfd));
+  replaced_(pid_);  // who leaves the old one's descriptors, before the new one gets all
+  store_.move_to(address_);
+}
+
+base::Result<os::Spawned> KeeperWatch::spawn(int notify_socket) const {
+  os::SpawnPlan plan;
+  plan.program = setup_.program;
+  plan.argv = setup_.argv;
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string_view text(*entry);
+    bool own = false;
+    for (const auto name : withheld) own = own || text.starts_with(name);
+    if (!own) plan.environment.emplace_back(text);
+  }
+  plan.environment.push_back("REFORK_KEEPS=" + std::to_string(::getpid()));
+  plan.fds.push_back({notify_socket, passed_socket});
+  plan.stops_blocked = true;
+  return os::spawn(plan);
+}
+
+}  // namespace refork::supervisor

@@ -1,0 +1,258 @@
+// A service between two lives of reforkd: what is written down for the next one, and how that one goes on.
+// Whatever was under way is done again where it may not have been done: the answer to a message that is still
+// in its channel, an end that is not known to be on disk, an order to drain. All of that is harmless twice.
+#include <sys/epoll.h>
+
+#include <csignal>
+#include <exception>
+
+#include "core/service_state.h"
+#include "log/log.h"
+#include "supervisor/service_runner.h"
+#include "supervisor/spawn_plan.h"
+
+namespace refork::supervisor {
+
+// ---- out
+
+state::Process ServiceRunner::state_of(const WorkerProcess& process) const {
+  state::Process kept;
+  kept.worker = process.subject.worker;
+  kept.slot = process.subject.slot;
+  kept.generation = process.subject.generation;
+  kept.pid = process.subject.pid;
+  kept.start_time = process.start_time;
+  kept.started_ms = process.subject.started_ms;
+  kept.served_before_drain = process.served_before_drain;
+  kept.greeted = process.link && process.link->greeted();
+  kept.told_to_go = process.told_to_go;
+  kept.boot_error = process.boot_error;
+  kept.status = process.status;
+  kept.output = process.subject.output;
+  kept.output_from = process.subject.output_from;
+  kept.reports = shared_.failures.reports(process.subject.worker);
+  return kept;
+}
+
+state::Service ServiceRunner::state() const {
+  const auto& config = service_.config();
+  state::Service kept;
+  kept.name = config.name;
+  kept.print = print_;
+  kept.configured = configured_;
+  kept.ready = config.ready;
+  kept.drain_deadline = config.drain_deadline;
+  kept.failures = failures_;
+  kept.core = core::take_snapshot(service_);
+  kept.listeners = listeners_.state();
+  for (const auto& [id, process] : processes_) kept.processes.push_back(state_of(*process));
+  for (const auto& [id, end] : ends_) kept.ends.push_back(end);
+  return kept;
+}
+
+void ServiceRunner::save() {
+  if (before_ || performing_) return;  // half of it would be lost; what performs saves at its end
+  if (!std::exchange(dirty_, false)) return;
+  shared_.save(service_.config().name, state::encode(state()));
+}
+
+// ---- in: the descriptors
+
+void ServiceRunner::adopt(state::Service before, Handover& handover) {
+  const bool linked = before.ready == core::ReadyBy::library;
+  failures_ = before.failures;
+  for (const auto& process : before.processes) adopt_process(process, linked, handover);
+  for (auto& end : std::exchange(before.ends, {})) adopt_end(std::move(end), handover);
+  before_ = std::move(before);
+  for (const auto& key : handover.workers(service_.config().name, recorder_word))
+    if (handover.has(worker_fd(key.service, key.slot, key.worker, pidfd_word))) adopt_unknown(key, handover);
+}
+
+// One whose memory this reforkd cannot read leaves nothing but its end.
+std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const state::Process& before,
+                                                            Handover& handover) {
+  const auto name = worker_fd(service_.config().name, before.slot, before.worker, recorder_word);
+  if (auto memory = handover.take(name, shared_.fds)) {
+    auto recorder = KeptRecorder::adopt(std::move(memory));
+    if (recorder) {
+      guard_recorder(before, **recorder);
+      return *recorder;
+    }
+    shared_.fds.forget(name);
+    log::warning("the flight recorder " + name + " cannot be used: " + recorder.error().what);
+  }
+  auto empty = KeptRecorder::create({});
+  if (!empty) return nullptr;
+  guard_recorder(before, **empty);
+  return *empty;
+}
+
+void ServiceRunner::adopt_process(const state::Process& before, bool linked, Handover& handover) {
+  const auto& name = service_.config().name;
+  auto process = std::make_unique<WorkerProcess>();
+  process->subject = {name,          before.slot,       before.worker,
+                      before.pid,    before.generation, before.started_ms,
+                      before.output, before.output_from};
+  process->start_time = before.start_time;
+  process->served_before_drain = before.served_before_drain;
+  process->told_to_go = before.told_to_go;
+  process->boot_error = before.boot_error;
+  process->status = before.status;
+  process->spawned.pid = before.pid;
+  const auto fd = [&](std::string_view what) {
+    return handover.take(worker_fd(name, before.slot, before.worker, what), shared_.fds);
+  };
+  process->spawned.pidfd = fd(pidfd_word);
+  if (!process->spawned.pidfd && before.pid > 0) {
+    // Not by its pid alone: that may be somebody else's by now.
+    auto pidfd = os::open_pidfd(before.pid);
+    if (pidfd && os::start_time(before.pid) == before.start_time) {
+      process->spawned.pidfd = *std::move(pidfd);
+      shared_.fds.keep(fd_name(*process, pidfd_word), process->spawned.pidfd.get());
+    }
+  }
+  process->recorder = adopt_recorder(before, handover);
+  if (auto channel = fd(channel_word); channel && linked)
+    process->link = link::WorkerLink::adopt(proto::Channel(std::move(channel)), before.greeted);
+  shared_.failures.assume_reports(before.worker, before.reports);
+  processes_.emplace(before.worker, std::move(process));
+}
+
+// Started when the last of the state had been written: it stands in its slot, and has still to say that it is
+// ready.
+void ServiceRunner::adopt_unknown(const WorkerKey& key, Handover& handover) {
+  auto& core = before_->core;
+  state::Process process;
+  process.worker = key.worker;
+  process.slot = key.slot;
+  process.generation = core.generation;
+  process.started_ms = unix_ms();
+  adopt_process(process, before_->ready == core::ReadyBy::library, handover);
+  WorkerProcess& adopted = *processes_.at(key.worker);
+  if (const auto identity = adopted.recorder->reader().identity();
+      identity && identity->worker == key.worker) {
+    adopted.subject.generation = identity->generation;
+    adopted.subject.started_ms = identity->started_ms;
+  }
+  adopted.perhaps_never_ran = true;
+  adopted.subject.pid = adopted.spawned.pid = os::pid_of(adopted.spawned.pidfd.get());
+  adopted.start_time = os::start_time(adopted.subject.pid);
+  core::Worker worker;
+  worker.id = key.worker;
+  worker.slot = key.slot;
+  worker.generation = adopted.subject.generation;
+  worker.since = core::Clock::now();
+  if (service_.config().ready != core::ReadyBy::exec)
+    worker.deadline = worker.since + service_.config().start_timeout;
+  core.workers.push_back(std::move(worker));
+  if (key.slot < core.slots.size()) core.slots[key.slot].current = key.worker;
+  before_->processes.push_back(state_of(adopted));
+}
+
+void ServiceRunner::adopt_end(state::End end, Handover& handover) {
+  const auto& process = end.process;
+  const Subject subject{service_.config().name, process.slot,       process.worker, process.pid,
+                        process.generation,     process.started_ms, process.output, process.output_from};
+  // Ended, but not buried.
+  for (const auto word : {pidfd_word, channel_word}) {
+    const auto name = worker_fd(subject.service, process.slot, process.worker, word);
+    if (handover.take(name, shared_.fds)) shared_.fds.forget(name);
+  }
+  auto recorder = adopt_recorder(process, handover);
+  if (!recorder) return;
+  const auto id = process.worker;
+  end.encoded = state::encode(end);
+  const auto& kept = ends_.emplace(id, std::move(end)).first->second;
+  shared_.failures.collect(subject, recorder, true);
+  shared_.failures.end(subject, kept.ended, recorder, kept.process.served_before_drain.value_or(0));
+}
+
+// ---- in: what happens next
+
+void ServiceRunner::resume() {
+  if (!before_) return;
+  const auto before = *std::exchange(before_, std::nullopt);
+  resumed_ = true;
+  feed([&](core::Service& service, core::Time now, core::Effects& out) {
+    core::restore(service, before.core, now, out);
+  });
+  for (const auto& process : before.processes) {
+    try {
+      resume_process(process.worker);
+    } catch (const std::exception& error) {
+      log::error(before.name + " worker " + std::to_string(process.worker) + ": " + error.what());
+    }
+  }
+  if (service_.wanted()) follow_configuration(before.print);
+}
+
+// The workers are those of another configuration: they are, as long as a reload has not replaced them all.
+void ServiceRunner::follow_configuration(const std::string& before) {
+  if (before == print_) return;
+  const auto now_wanted = std::exchange(print_, before);
+  log::notice("service " + service_.config().name + " is configured otherwise now: it is reloaded");
+  order([](core::Service& s, core::Time now, core::Effects& out) { return s.reload(now, out); },
+        [this, now_wanted](const base::Result<void>& reloaded) {
+          if (reloaded) print_ = now_wanted;
+        });
+}
+
+void ServiceRunner::resume_process(core::WorkerId id) {
+  WorkerProcess* process = find(id);
+  const auto known = service_.workers().find(id);
+  if (!process) return;
+  if (known == service_.workers().end() || !process->spawned.pidfd) {
+    collect(*process, true);
+    const auto logged =
+        shared_.exits ? shared_.exits->find(process->spawned.pid, process->start_time) : std::nullopt;
+    const auto status = logged.value_or(os::ExitStatus{});
+    return feed([&](core::Service& service, core::Time now, core::Effects& out) {
+      service.on_exit(id, {status.code, status.signal, status.core, process->boot_error}, now, out);
+    });
+  }
+  announce(id, process->subject.slot, "worker-adopted", "serves on under a new reforkd");
+  collect(*process);
+  watch(*process);
+  const core::Worker& worker = known->second;
+  if (core::leaving(worker.state)) {
+    if (!process->told_to_go && worker.drain_began) tell_again(*process, worker);
+  } else if (worker.state == core::WorkerState::starting && service_.config().ready == core::ReadyBy::exec) {
+    feed([id](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(id, now, out); });
+  } else if (service_.config().ready == core::ReadyBy::library && !process->link && !worker.expelled) {
+    feed([id](core::Service& s, core::Time now, core::Effects& out) { s.on_channel_closed(id, now, out); });
+  }
+}
+
+// It may not have heard that it is to drain.
+void ServiceRunner::tell_again(WorkerProcess& process, const core::Worker& worker) {
+  const auto left = std::chrono::duration_cast<core::Millis>(worker.deadline.value_or(core::Clock::now()) -
+                                                             core::Clock::now());
+  if (process.link && !worker.expelled)
+    return send_to(worker.id,
+                   proto::DrainOrder{worker.requested.value_or(DrainReason::operator_),
+                                     static_cast<std::uint32_t>(std::max<long long>(0, left.count()))});
+  os::signal_process(process.spawned.pidfd.get(), SIGTERM);
+  process.told_to_go = true;
+}
+
+// It waited at its gate when reforkd died, and ended there.
+bool ServiceRunner::never_ran(const WorkerProcess& process, const os::ExitStatus& status) {
+  return process.perhaps_never_ran && status.code == os::exit_not_executed &&
+         !(process.link && process.link->greeted());
+}
+
+void ServiceRunner::withdraw(core::WorkerId worker) {
+  feed([worker](core::Service& s, core::Time now, core::Effects& out) {
+    core::withdraw(s, worker, now, out);
+  });
+  auto node = processes_.extract(worker);
+  if (node.empty()) return;
+  shared_.fds.forget(fd_name(*node.mapped(), recorder_word));
+  shared_.loop.park(std::move(node.mapped()->exit_source));
+  ended_.push_back(std::move(node.mapped()));
+  shared_.loop.later([this] { bury(); });
+  dirty_ = true;
+  save();
+}
+
+}  // namespace refork::supervisor

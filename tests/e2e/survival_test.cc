@@ -1,0 +1,309 @@
+// reforkd dies, again and again, at any moment and under load; so do its keeper and its workers meanwhile. No
+// request is lost, every failure is recorded once, no descriptor is left over.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "e2e/scene.h"
+
+namespace refork::test {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr int kDeaths = kSanitized ? 20 : 100;
+
+std::size_t descriptors_of(pid_t pid) {
+  std::size_t count = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", error)) {
+    static_cast<void>(entry);
+    ++count;
+  }
+  return count;
+}
+
+bool is_helper(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/comm");
+  std::string name;
+  std::getline(file, name);
+  return name.starts_with("refork-symboli");
+}
+
+std::vector<pid_t> children_of(pid_t parent) {
+  std::vector<pid_t> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "stat");
+    std::string line;
+    if (!std::getline(file, line)) continue;
+    std::istringstream rest(line.substr(line.rfind(')') + 2));
+    std::string state;
+    pid_t ppid = 0;
+    if (rest >> state >> ppid && ppid == parent && state != "Z" && !is_helper(entry.path().filename()))
+      found.push_back(std::stoi(entry.path().filename()));
+  }
+  return found;
+}
+
+// The one that the keeper has started last; by /proc, for it may not answer yet.
+pid_t reforkd_of(const Daemon& daemon, pid_t keeper) {
+  std::set<pid_t> workers;
+  for (const pid_t pid : daemon.pids()) workers.insert(pid);
+  for (const pid_t pid : children_of(keeper))
+    if (!workers.contains(pid)) return pid;
+  return 0;
+}
+
+std::set<std::string> ids_of(const json& failures) {
+  std::set<std::string> ids;
+  for (const auto& failure : failures) ids.insert(failure["id"].get<std::string>());
+  return ids;
+}
+
+LoadOptions load_with_errors(const Daemon& daemon, double rate) {
+  LoadOptions options;
+  options.address = daemon.address();
+  options.path = "/?delay=5";
+  options.clients = 8;
+  options.culprit_path = "/error";
+  options.culprit_rate = rate;
+  return options;
+}
+
+TEST(Survival, OfManyDeathsUnderLoadCostsNoRequestNoRecordAndNoDescriptor) {
+  Daemon daemon =
+      web_of("http_asio", {"--workers", "4", "--restart-budget", "1000,10s", "--lame-duck", "200ms"});
+  const pid_t keeper = daemon.process().pid();
+  EXPECT_EQ(http_get(daemon.address(), "/error").status, 500);
+  ASSERT_TRUE(daemon.wait_for_failures(1));
+  daemon.kill();
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  const auto keeper_fds = descriptors_of(keeper), fds = descriptors_of(daemon.pid());
+
+  std::mt19937 random(4711);
+  Load load(load_with_errors(daemon, 10));
+  for (int death = 0; death < kDeaths; ++death) {
+    const auto moment = Clock::now() + std::chrono::microseconds(random() % 150'000);
+    pid_t pid = 0;
+    ASSERT_TRUE(wait_until([&] { return (pid = reforkd_of(daemon, keeper)) != 0; }));
+    std::this_thread::sleep_until(moment);  // the moment is the test
+    ::kill(pid, SIGKILL);
+    ASSERT_TRUE(wait_until_gone(pid));
+  }
+  const auto result = load.stop();
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_EQ(result.noticed(), 0U) << result.summary();
+  EXPECT_EQ(result.culprits.answers(500), result.culprits.sent) << result.summary();
+
+  const std::size_t culprits = result.culprits.answers(500) + 1;
+  const json failures = complete_failures(daemon, culprits);
+  EXPECT_EQ(failures.size(), culprits) << result.summary();
+  EXPECT_EQ(ids_of(failures).size(), failures.size());
+  for (const auto& failure : failures) EXPECT_EQ(failure["kind"], "exception") << failure;
+  EXPECT_EQ(daemon.service()["workers"].size(), 4U);
+  EXPECT_TRUE(wait_until([&] { return descriptors_of(keeper) == keeper_fds; }))
+      << descriptors_of(keeper) << " of the keeper, before " << keeper_fds;
+  daemon.kill();
+  ASSERT_TRUE(wait_until_settled(daemon));
+  EXPECT_TRUE(wait_until([&] { return descriptors_of(daemon.pid()) <= fds; }))
+      << descriptors_of(daemon.pid()) << " of reforkd, before " << fds;
+  EXPECT_TRUE(wait_until([&] { return children_of(keeper).size() == 5; })) << "four workers and reforkd";
+  std::set<std::uint64_t> ended;
+  for (const auto& end : ends_after_stop(daemon)) EXPECT_TRUE(ended.insert(end.worker).second);
+}
+
+TEST(Survival, WithoutErrorsTheWorkersStayTheSameProcesses) {
+  Daemon daemon = web_of("http_threads", {"--workers", "4"});
+  const auto before = daemon.pids();
+  auto options = load_with_errors(daemon, 1);
+  options.culprit_path.clear();
+  Load load(options);
+  for (int i = 0; i < 10; ++i) daemon.kill();
+  EXPECT_EQ(load.stop().noticed(), 0U);
+  EXPECT_EQ(daemon.pids(), before);
+}
+
+TEST(Survival, OfItsKeepersDeathReforkdStartsAnotherOne) {
+  Daemon daemon = web_of("http_asio", {"--workers", "2"});
+  const auto workers = daemon.pids();
+  const pid_t reforkd = daemon.pid();
+  for (int round = 0; round < 3; ++round) {
+    const auto keepers = round == 0 ? std::vector<pid_t>{daemon.process().pid()} : children_of(daemon.pid());
+    pid_t keeper = 0;
+    for (const pid_t pid : keepers)
+      if (std::ranges::find(workers, pid) == workers.end()) keeper = pid;
+    ASSERT_NE(keeper, 0);
+    ASSERT_EQ(::kill(keeper, SIGKILL), 0);
+    ASSERT_TRUE(wait_until([&] {
+      const auto children = children_of(reforkd);
+      return children.size() == 3 && std::ranges::find(children, keeper) == children.end();
+    })) << daemon.log();
+    EXPECT_EQ(daemon.pids(), workers);
+  }
+  // The new one does what the old one did.
+  daemon.kill();
+  EXPECT_EQ(daemon.pids(), workers);
+  EXPECT_NE(daemon.pid(), reforkd);
+  EXPECT_EQ(http_get(daemon.address(), "/error").status, 500);
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_TRUE(daemon.wait_for_failures(1));
+  const pid_t last = daemon.pid();
+  ASSERT_EQ(::kill(last, SIGTERM), 0);
+  EXPECT_TRUE(wait_until_gone(last)) << daemon.log();
+}
+
+// ---- a worker that dies while nobody watches
+
+class DeathMeanwhile : public testing::TestWithParam<bool> {
+ protected:
+  static Daemon start() {
+    if (!GetParam()) return web_of("http_threads", {"--workers", "1"});
+    Daemon daemon = Daemon::of_program(
+        built_program("tests/without_pidfd_info"),
+        {"--workers", "1", "--listen", "tcp://127.0.0.1:0", "--", built_program("examples/http_threads")});
+    EXPECT_TRUE(wait_until_settled(daemon)) << daemon.log();
+    return daemon;
+  }
+};
+
+TEST_P(DeathMeanwhile, IsKnownToTheNextReforkd) {
+  Daemon daemon = start();
+  const pid_t worker = daemon.pids().at(0), reforkd = daemon.pid();
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  ASSERT_TRUE(wait_for_in_flight(daemon, 1));
+  daemon.process().signal(SIGSTOP);
+  ASSERT_EQ(::kill(reforkd, SIGKILL), 0);
+  ASSERT_TRUE(wait_until_gone(reforkd));
+  ASSERT_EQ(::kill(worker, SIGKILL), 0);
+  ASSERT_TRUE(wait_until_gone(worker));
+  daemon.process().signal(SIGCONT);
+  ASSERT_TRUE(wait_until([&] { return daemon.pid() > 1 && daemon.pid() != reforkd; })) << daemon.log();
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U);
+  EXPECT_EQ(failures[0]["kind"], "signal") << failures[0];
+  EXPECT_EQ(failures[0]["exit"]["signal"], SIGKILL);
+  EXPECT_THAT(cut_by(failures[0]), testing::ElementsAre("GET /hang"));
+  const auto pids = daemon.pids();
+  ASSERT_EQ(pids.size(), 1U);
+  EXPECT_NE(pids[0], worker);
+  const auto ends = ends_after_stop(daemon);
+  ASSERT_EQ(ends.size(), 2U);
+  EXPECT_EQ(ends[0].cause, "signal");
+  EXPECT_EQ(ends[0].signal, SIGKILL);
+}
+
+INSTANTIATE_TEST_SUITE_P(Survival, DeathMeanwhile, testing::Bool(),
+                         [](const auto& one) { return one.param ? "ByTheKeeper" : "ByTheKernel"; });
+
+// ---- daemon-reexec
+
+TEST(Reexec, UnderLoadLosesNothingAndKeepsThePid) {
+  Daemon daemon =
+      web_of("http_asio", {"--workers", "4", "--restart-budget", "1000,10s", "--lame-duck", "200ms"});
+  const pid_t before = daemon.pid();
+  Load load(load_with_errors(daemon, 10));
+  for (int i = 0; i < 20; ++i) {
+    const auto ran = daemon.ctl({"daemon-reexec"});
+    ASSERT_EQ(ran.code, 0) << ran.err << daemon.log();
+    EXPECT_EQ(daemon.pid(), before);
+  }
+  const auto result = load.stop();
+  EXPECT_EQ(result.noticed(), 0U) << result.summary();
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  const json failures = complete_failures(daemon, result.culprits.answers(500));
+  EXPECT_EQ(failures.size(), result.culprits.answers(500));
+  EXPECT_EQ(result.culprits.answers(500), result.culprits.sent) << result.summary();
+}
+
+TEST(Reexec, WithoutAKeeperWorksAsWell) {
+  Daemon daemon = web_of("http_threads", {"--workers", "2", "--no-keeper"});
+  const auto pids = daemon.pids();
+  const pid_t before = daemon.pid();
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  EXPECT_EQ(daemon.pids(), pids);
+  EXPECT_EQ(daemon.pid(), before);
+  ASSERT_EQ(::kill(pids[0], SIGKILL), 0);
+  EXPECT_TRUE(daemon.wait_for([&](const json& service) {
+    return service["state"] == "running" && service["workers"][0]["pid"] != pids[0];
+  }));
+  EXPECT_EQ(complete_failures(daemon, 1)[0]["exit"]["signal"], SIGKILL);
+}
+
+TEST(Reexec, TellsThoseWhoWaitThatTheirOrderGoesOn) {
+  Daemon daemon = web_of("http_threads", {"--workers", "1"});
+  HttpConnection busy(daemon.address());
+  ASSERT_TRUE(busy.send_get("/?delay=1000"));
+  ASSERT_TRUE(wait_for_in_flight(daemon, 1));
+  Process::Options options;
+  options.argv = {built_program("reforkctl"), "--control", daemon.control(), "drain", "web/0"};
+  Process waits(std::move(options));
+  ASSERT_TRUE(daemon.wait_for([](const json& service) { return service["workers"].size() == 2; }));
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  const auto exit = waits.wait();
+  ASSERT_TRUE(exit);
+  EXPECT_EQ(exit->code, 1);
+  EXPECT_THAT(waits.errors(), testing::HasSubstr("goes on"));
+  EXPECT_EQ(busy.read_answer().status, 200);
+  EXPECT_TRUE(wait_until_settled(daemon));
+}
+
+TEST(Reexec, IsRefusedWithAConfigurationThatHasMistakes) {
+  const TempDir dir;
+  const std::string file = dir.file("refork.json");
+  Daemon daemon = Daemon::with_config("{\"services\": {\"web\": {\"command\": [\"" +
+                                      built_program("examples/http_threads") +
+                                      "\"], \"listen\": [\"tcp://127.0.0.1:0\"]}}}");
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  const auto pids = daemon.pids();
+  std::ofstream(daemon.directory().file("refork.json"))
+      << "{ \"services\": { \"web\": { \"wrokers\": 4 } } }";
+  const auto ran = daemon.ctl({"daemon-reexec"});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_THAT(ran.err, testing::HasSubstr("wrokers"));
+  EXPECT_EQ(daemon.pids(), pids);
+}
+
+// ---- another configuration in the next life
+
+std::string two_services(const std::string& first, const std::string& second) {
+  const auto service = [](const std::string& name, const std::string& more) {
+    return "\"" + name + "\": {\"command\": [\"" + built_program("examples/http_threads") +
+           "\"], \"lame_duck\": \"100ms\"" + more + "}";
+  };
+  return "{\"services\": {" + service("web", first) + (second.empty() ? "" : ", " + service("api", second)) +
+         "}}";
+}
+
+TEST(NextLife, FollowsTheConfigurationThatItFinds) {
+  const std::string kept = free_tcp_address(), left = free_tcp_address(), fresh = free_tcp_address();
+  Daemon daemon =
+      Daemon::with_config(two_services(", \"workers\": 3, \"listen\": [\"" + kept + "\", \"" + left + "\"]",
+                                       ", \"workers\": 2, \"listen\": [\"tcp://127.0.0.1:0\"]"));
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  ASSERT_TRUE(daemon.wait_for_state("running", "api"));
+  const auto api = daemon.pids("api");
+  std::ofstream(daemon.directory().file("refork.json"))
+      << two_services(", \"workers\": 2, \"listen\": [\"" + kept + "\", \"" + fresh + "\"]", "");
+  daemon.kill();
+  for (const pid_t pid : api) EXPECT_TRUE(wait_until_gone(pid));
+  EXPECT_TRUE(wait_until([&] { return daemon.service("api").is_null(); }));
+  ASSERT_TRUE(daemon.wait_for([](const json& service) {
+    return service["state"] == "running" && service["generation"] == 2 && service["workers"].size() == 2;
+  })) << daemon.log();
+  EXPECT_EQ(http_get(*Address::parse(kept), "/").status, 200);
+  EXPECT_EQ(http_get(*Address::parse(fresh), "/").status, 200);
+  EXPECT_TRUE(wait_until([&] { return http_get(*Address::parse(left), "/").error == "refused"; }));
+}
+
+}  // namespace
+}  // namespace refork::test
