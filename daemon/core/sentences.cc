@@ -59,10 +59,17 @@ void settle_report(const EndFacts& facts, EndOfLife& how) {
     how.report = Kind::oom;
 }
 
+// Its own deadline may come a moment before the one here, and without a channel it cannot say so.
+constexpr Millis deadline_slack{50};
+bool left_at_deadline(const EndFacts& facts) {
+  const Worker& worker = facts.worker;
+  return facts.linked && worker.expelled && worker.deadline && facts.now + deadline_slack >= *worker.deadline;
+}
+
 void classify_drained(const EndFacts& facts, EndOfLife& how) {
   const Worker& worker = facts.worker;
   how.ended.drain_duration = std::chrono::duration_cast<Millis>(facts.now - *worker.drain_began);
-  if (worker.hit_deadline) {
+  if (worker.hit_deadline || left_at_deadline(facts)) {
     how.ended.outcome = how.ended.cause = "deadline";
     how.sentence = "gone at its drain deadline";
     // After an error the records of that error say so.

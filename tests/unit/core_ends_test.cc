@@ -298,6 +298,15 @@ TEST(Ends, ViolationExpelsTheWorkerAndReplacesIt) {
   EXPECT_EQ(scene.count<Spawn>(), 1u);
 }
 
+TEST(Ends, AnExpelledWorkerThatLeavesByItselfAtItsDeadlineWasCutByIt) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.service.on_violation(1, "ready before hello", scene.now, scene.out);
+  scene.now += scene.service.config().drain_deadline - Millis(1);
+  scene.exit(1, 3);
+  EXPECT_EQ(scene.all<Ended>().at(0).outcome, "deadline");
+}
+
 TEST(Ends, WorkerThatClosesItsChannelAndLivesOnIsExpelled) {
   Scene scene(Scene::workers(2));
   scene.up();
