@@ -294,7 +294,33 @@ void Failures::report(const Subject& subject, proto::FailureRecord record, bool 
   if (record.fingerprint.empty()) record.fingerprint = plain_fingerprint(record.kind, subject.service, "");
   identify(record, subject);
   redactor(subject.service, shows_query).apply(record);
-  name_and_add(subject, {std::move(record), [] {}});
+  keep_and_add(subject, std::move(record));
+}
+
+// It stands nowhere but here.
+void Failures::keep_and_add(const Subject& subject, proto::FailureRecord record) {
+  const std::string id = record.id;
+  unsafe_[subject.worker][id] = proto::encode(record, proto::max_record_text);
+  name_and_add(subject, {std::move(record), [this, worker = subject.worker, id] {
+                           const auto known = unsafe_.find(worker);
+                           if (known == unsafe_.end()) return;
+                           known->second.erase(id);
+                           if (known->second.empty()) unsafe_.erase(known);
+                         }});
+}
+
+std::vector<std::string> Failures::unsafe_reports(core::WorkerId worker) const {
+  std::vector<std::string> all;
+  if (const auto known = unsafe_.find(worker); known != unsafe_.end())
+    for (const auto& [id, json] : known->second) all.push_back(json);
+  return all;
+}
+
+void Failures::report_again(const Subject& subject, std::string_view json) {
+  if (auto record = proto::decode_record(json)) {
+    identify(*record, subject);
+    keep_and_add(subject, *std::move(record));
+  }
 }
 
 Failures::Reports Failures::reports(core::WorkerId worker) const {

@@ -87,6 +87,9 @@ class Failures {
   Finished end(const Subject& subject, const core::Ended& ended,
                const std::shared_ptr<KeptRecorder>& recorder, std::uint64_t served_before_drain);
 
+  // Reports that are not known to be on disk, as JSON; what the next reforkd tells again.
+  std::vector<std::string> unsafe_reports(core::WorkerId worker) const;
+  void report_again(const Subject& subject, std::string_view json);
   // How many of each kind were reported about a worker that lives.
   using Reports = std::map<std::string, std::uint32_t>;
   Reports reports(core::WorkerId worker) const;
@@ -112,6 +115,7 @@ class Failures {
   };
   void collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
                        Collected& collected);
+  void keep_and_add(const Subject& subject, proto::FailureRecord record);
   void add_end_of(core::WorkerId worker);
   void name_and_add(const Subject& subject, Waiting one);
   void name_cut(const Subject& subject);
@@ -132,6 +136,7 @@ class Failures {
   std::set<std::pair<core::WorkerId, std::uint32_t>> crashes_;  // that were collected, of workers that run
   std::map<std::string, proto::Redactor> redactors_;            // of the services that say what is hidden
   std::map<core::WorkerId, Reports> reports_;
+  std::map<core::WorkerId, std::map<std::string, std::string>> unsafe_;  // reports, as JSON, by their ids
   const proto::Redactor usual_, showing_query_ = usual_.showing_query();
 };
 

@@ -71,6 +71,19 @@ std::vector<WorkerKey> Handover::workers(std::string_view service, std::string_v
   return all;
 }
 
+std::vector<base::UniqueFd> Handover::take_all(std::string_view what, os::FdStore& store) {
+  std::vector<std::string> names;
+  for (const auto& [name, fd] : fds_)
+    if (parse_worker_fd(name, what)) names.push_back(name);
+  std::vector<base::UniqueFd> all;
+  for (const auto& name : names)
+    if (auto fd = take(name, store)) {
+      store.forget(name);
+      all.push_back(std::move(fd));
+    }
+  return all;
+}
+
 core::WorkerId Handover::highest_worker() const {
   core::WorkerId highest = 0;
   for (const auto& [name, fd] : fds_)

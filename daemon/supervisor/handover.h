@@ -39,6 +39,8 @@ class Handover {
   base::UniqueFd take_own(const std::string& name);  // the keeper's, which is not in the store
   // Of whom there is a descriptor of this kind left.
   std::vector<WorkerKey> workers(std::string_view service, std::string_view what) const;
+  // All of this kind that are left; they are not kept any more.
+  std::vector<base::UniqueFd> take_all(std::string_view what, os::FdStore& store);
   bool has(const std::string& name) const { return fds_.contains(name); }
   core::WorkerId highest_worker() const;
   bool empty() const noexcept { return fds_.empty(); }

@@ -30,6 +30,7 @@ state::Process ServiceRunner::state_of(const WorkerProcess& process) const {
   kept.status = process.status;
   kept.output = process.subject.output;
   kept.output_from = process.subject.output_from;
+  kept.unsafe_reports = shared_.failures.unsafe_reports(process.subject.worker);
   kept.reports = shared_.failures.reports(process.subject.worker);
   return kept;
 }
@@ -164,6 +165,7 @@ void ServiceRunner::adopt_end(state::End end, Handover& handover) {
   end.encoded = state::encode(end);
   const auto& kept = ends_.emplace(id, std::move(end)).first->second;
   shared_.failures.collect(subject, recorder, true);
+  for (const auto& report : kept.process.unsafe_reports) shared_.failures.report_again(subject, report);
   shared_.failures.end(subject, kept.ended, recorder, kept.process.served_before_drain.value_or(0));
 }
 
@@ -178,6 +180,9 @@ void ServiceRunner::resume() {
   });
   for (const auto& process : before.processes) {
     try {
+      if (const auto* adopted = find(process.worker))
+        for (const auto& report : process.unsafe_reports)
+          shared_.failures.report_again(adopted->subject, report);
       resume_process(process.worker);
     } catch (const std::exception& error) {
       log::error(before.name + " worker " + std::to_string(process.worker) + ": " + error.what());

@@ -365,7 +365,8 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
                                    process.subject.generation,
                                    static_cast<std::uint32_t>(config.drain_deadline.count()),
                                    static_cast<std::uint32_t>(config.lame_duck.count()),
-                                   millis_or_none(config.watchdog), millis_or_none(config.request_timeout)});
+                                   millis_or_none(config.watchdog), millis_or_none(config.request_timeout),
+                                   config.orphans == core::Orphans::serve ? Then::serve : Then::drain});
           },
           [&](const proto::Ready&) {
             feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(id, now, out); });

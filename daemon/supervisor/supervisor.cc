@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 
 #include "base/words.h"
 #include "log/log.h"
@@ -22,6 +23,8 @@ namespace {
 
 // Worker ids are reserved in the store this many at a time, ahead of their use.
 constexpr std::uint64_t id_block = 256;
+// How long a worker that nobody knows may take to end.
+constexpr core::Millis unknown_patience{30000};
 // Every local process may send notifications.
 constexpr int notifications_a_turn = 64;
 
@@ -180,6 +183,22 @@ void Supervisor::read_state() {
   memory_ = std::move(*memory);
 }
 
+// Workers of whom nothing is known but that they are there: by a signal, for what their channel means is not
+// known either. Should they not end, SIGKILL follows.
+void Supervisor::end_unknown_workers() {
+  for (auto& pidfd : handover_.take_all(pidfd_word, setup_.fds)) {
+    log::warning("a worker (pid " + std::to_string(os::pid_of(pidfd.get())) +
+                 ") of an earlier reforkd is not known: it is ended");
+    os::signal_process(pidfd.get(), SIGTERM);
+    unknown_.push_back(std::move(pidfd));
+  }
+  if (unknown_.empty()) return;
+  unknown_deadline_ = loop_.timer([this] {
+    for (const auto& pidfd : std::exchange(unknown_, {})) os::signal_group(pidfd.get(), 0, 0, SIGKILL);
+  });
+  Loop::arm(unknown_deadline_, core::Clock::now() + unknown_patience);
+}
+
 void Supervisor::save(const std::string& service, std::string text) {
   auto& saved = saved_[service];
   if (!memory_ || saved == text) return;
@@ -259,6 +278,7 @@ void Supervisor::adopt_former_services() {
 }
 
 void Supervisor::run(std::function<void()> up) {
+  end_unknown_workers();
   if (!handover_.empty())
     for (const auto& name : handover_.drop(setup_.fds))
       log::warning("nobody wants the descriptor " + name + " of an earlier reforkd: it is closed");

@@ -78,6 +78,7 @@ class Supervisor : public core::Operations {
   base::Result<Target> worker(std::string_view target);
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
   void read_state();
+  void end_unknown_workers();
   void save(const std::string& service, std::string text);
   void open_notify_socket();
   base::Result<void> open_services();
@@ -108,6 +109,8 @@ class Supervisor : public core::Operations {
   state::Daemon before_;
   std::map<std::string, std::string> saved_;  // the state of each service, as JSON
   std::uint64_t last_listener_ = 0;
+  std::vector<base::UniqueFd> unknown_;  // pidfds of workers that are to end
+  Loop::Source unknown_deadline_;
   std::vector<std::unique_ptr<ServiceRunner>> services_;
   std::vector<std::unique_ptr<ServiceRunner>> former_;  // no longer configured: what is left of them drains
   std::map<std::string, core::History, std::less<>> histories_;

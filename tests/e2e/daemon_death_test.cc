@@ -153,5 +153,18 @@ TEST(DaemonDeath, WithoutAKeeperLetsTheWorkersFinish) {
   EXPECT_TRUE(wait_until_gone(pid));
 }
 
+TEST(DaemonDeath, WithItsKeeperLeavesOrphansThatServeServing) {
+  Daemon daemon = quick("1", {"--orphans", "serve"});
+  const Address address = daemon.address();
+  const pid_t pid = daemon.pids().at(0);
+  EXPECT_EQ(http_get(address, "/").status, 200);
+  daemon.kill_with_keeper();
+  ASSERT_TRUE(wait_until([&] { return daemon.log().find("serves on alone") != std::string::npos; }));
+  EXPECT_EQ(http_get(address, "/").status, 200);
+  ASSERT_EQ(::kill(pid, SIGTERM), 0);
+  EXPECT_TRUE(wait_until_gone(pid));
+  EXPECT_EQ(http_get(address, "/").error, "refused");
+}
+
 }  // namespace
 }  // namespace refork::test

@@ -48,7 +48,8 @@ TEST(Codec, EveryMessageSurvivesTheWay) {
 }
 
 TEST(Codec, AWelcomeKeepsItsFields) {
-  const auto welcome = decoded<Welcome>(encode(Welcome{1, "web", 3, 17, 2, 5000, 250, 10000, 700}));
+  const auto welcome = decoded<Welcome>(
+      encode(Welcome{1, "web", 3, 17, 2, 5000, 250, 10000, 700, Then::serve}));
   EXPECT_EQ(welcome.service, "web");
   EXPECT_EQ(welcome.slot, 3u);
   EXPECT_EQ(welcome.worker, 17u);
@@ -57,6 +58,7 @@ TEST(Codec, AWelcomeKeepsItsFields) {
   EXPECT_EQ(welcome.lame_duck_ms, 250u);
   EXPECT_EQ(welcome.watchdog_ms, 10000u);
   EXPECT_EQ(welcome.request_timeout_ms, 700u);
+  EXPECT_EQ(welcome.orphans, Then::serve);
 }
 
 TEST(Codec, FieldsOfALaterVersionAreIgnored) {

@@ -32,6 +32,7 @@ void write(Json& json, const Welcome& welcome) {
   json["lame_duck_ms"] = welcome.lame_duck_ms;
   json["watchdog_ms"] = welcome.watchdog_ms;
   json["request_timeout_ms"] = welcome.request_timeout_ms;
+  json["orphans"] = base::to_name(welcome.orphans);
 }
 void write(Json&, const Ready&) {}
 void write(Json& json, const FailureNote& note) {
@@ -71,6 +72,7 @@ Message read_welcome(Fields& fields) {
   welcome.lame_duck_ms = fields.number32("lame_duck_ms");
   welcome.watchdog_ms = fields.number32("watchdog_ms");
   welcome.request_timeout_ms = fields.number32("request_timeout_ms");
+  welcome.orphans = fields.name<Then>("orphans");
   return welcome;
 }
 

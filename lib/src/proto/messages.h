@@ -42,6 +42,7 @@ struct Welcome {  // its answer
   std::uint32_t lame_duck_ms = 1000;
   std::uint32_t watchdog_ms = 0;         // how long a thread that beats may be silent; 0: nobody looks
   std::uint32_t request_timeout_ms = 0;  // how long a request may take; 0: as long as it likes
+  Then orphans = Then::drain;            // what to do when the channel ends: nobody comes back
 };
 struct Ready {};
 struct FailureNote {  // a nudge: the record itself stands in the flight recorder

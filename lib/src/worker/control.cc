@@ -203,7 +203,7 @@ void Worker::Impl::receive() {
       worker::complain("reforkd sent what is no message: " + violation->what);
       primary_lost(options_.exit_requested);
     } else {
-      primary_lost(options_.exit_requested);
+      primary_gone();
     }
   }
 }
@@ -238,6 +238,7 @@ void Worker::Impl::welcomed(const proto::Welcome& welcome) {
   }
   worker::process.beat_every_ms.store(
       welcome.watchdog_ms == 0 ? worker::never_beats : std::max(1u, welcome.watchdog_ms / beats_in_watchdog));
+  as_orphan_ = welcome.orphans;
   crash::set_limit(std::chrono::milliseconds(welcome.drain_deadline_ms));
   const std::lock_guard lock(mutex_);
   drain_deadline_ = std::chrono::milliseconds(welcome.drain_deadline_ms);
@@ -252,6 +253,17 @@ void Worker::Impl::keep(const std::string& body) {
   } else if (!std::exchange(early_complained_, true)) {
     worker::complain("application messages are dropped: nobody takes them by on_message");
   }
+}
+
+// The channel has ended, as only happens when nobody can come back.
+void Worker::Impl::primary_gone() {
+  if (as_orphan_ == Then::drain) return primary_lost(options_.exit_requested);
+  channel_closed_ = true;
+  link_->close();
+  poller_.forget_channel(link_->fd());
+  worker::complain("reforkd is gone; this worker serves on alone, until SIGTERM");
+  const std::lock_guard lock(mutex_);
+  enter(LifeEvent::serve);
 }
 
 // Nobody can come back: without a primary there is no replacement, and nobody who would stop this process.

@@ -101,6 +101,7 @@ class Worker::Impl final : public domain::Sink {
   void welcomed(const proto::Welcome& welcome);
   void keep(const std::string& body);
   void primary_lost(int exit_code);
+  void primary_gone();
   void expire(Clock::time_point now);
   void post(const proto::Message& message) noexcept;
   void set_timer() noexcept;
@@ -133,7 +134,8 @@ class Worker::Impl final : public domain::Sink {
   const std::unique_ptr<worker::Link> link_;  // none: no reforkd
   worker::FailureLog failures_;
   std::atomic_flag stepping_ = ATOMIC_FLAG_INIT;
-  bool channel_closed_ = false;  // the driver's
+  bool channel_closed_ = false;   // the driver's
+  Then as_orphan_ = Then::drain;  // the driver's
   std::atomic<bool> ready_said_{false};
   const bool errors_drain_;
 

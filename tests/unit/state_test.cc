@@ -1,0 +1,233 @@
+// What one reforkd leaves to the next: whole at every moment, and nothing forgotten.
+#include "state/state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "core_scene.h"
+#include "state/memory.h"
+
+namespace refork::state {
+namespace {
+
+core::Time at(int ms) { return core::Time(core::Millis(ms)); }
+
+Service everything() {
+  core::Scene scene(core::Scene::workers(2));
+  scene.up();
+  scene.fail(1);
+  Service service;
+  service.name = "web";
+  service.print = "0123456789abcdef";
+  service.configured = 4;
+  service.ready = core::ReadyBy::notify;
+  service.drain_deadline = core::Millis(1234);
+  service.failures = 17;
+  service.core = core::take_snapshot(scene.service);
+  service.core.wanted_workers = 2;
+  service.core.next_token = at(5);
+  service.core.dumps = {at(1), at(2)};
+  service.core.reload = {1, 3, 4, 2};
+  service.core.last_reload_error = "\"no\"\n\xff";
+  service.listeners = {{"web.listen.2", "unix:/run/web", "unix:/run/web", 4711}};
+  Process process;
+  process.worker = 2;
+  process.pid = 99;
+  process.start_time = 123456789;
+  process.served_before_drain = 5;
+  process.greeted = process.told_to_go = true;
+  process.boot_error = "exec: No such file";
+  process.unsafe_reports = {R"({"id":"1"})"};
+  process.reports = {{"protocol", 2}};
+  service.processes = {process};
+  core::Ended ended{};
+  ended.worker = 1;
+  ended.signal = 9;
+  ended.lived = core::Millis(77);
+  service.ends = {{process, ended}};
+  return service;
+}
+
+TEST(StateCodec, GivesBackWhatItWasGiven) {
+  const std::string text = encode(everything());
+  const auto decoded = decode(encode(7, 3, {{"web", text}}));
+  ASSERT_TRUE(decoded) << decoded.error().what;
+  EXPECT_EQ(decoded->last_worker, 7u);
+  EXPECT_EQ(decoded->last_listener, 3u);
+  ASSERT_EQ(decoded->services.size(), 1u);
+  const Service& service = decoded->services[0];
+  EXPECT_EQ(encode(decode(encode(7, 3, {{"web", encode(service)}}))->services[0]), encode(service));
+  EXPECT_EQ(service.core.last_reload_error, "\"no\"\n\xef\xbf\xbd");
+  EXPECT_EQ(service.core.workers.size(), 3u);
+  EXPECT_EQ(service.core.workers[0].state, core::WorkerState::draining);
+  EXPECT_EQ(service.core.workers[0].requested, DrainReason::error);
+  EXPECT_EQ(service.core.dumps, (std::vector<core::Time>{at(1), at(2)}));
+  EXPECT_EQ(service.ends.at(0).ended.signal, 9);
+  EXPECT_EQ(service.processes.at(0).reports.at("protocol"), 2u);
+}
+
+TEST(StateCodec, AnEndThatIsEncodedBeforehandIsTheSame) {
+  Service service = everything();
+  const std::string plain = encode(service);
+  service.ends[0].encoded = encode(service.ends[0]);
+  EXPECT_EQ(encode(service), plain);
+}
+
+TEST(StateCodec, RefusesAnotherVersionAndWhatIsNotOne) {
+  EXPECT_EQ(decode(R"({"version":2,"last_worker":1,"last_listener":1,"services":[]})").error().code, EPROTO);
+  for (const char* text : {"", "{", "[]", R"({"version":1})", R"({"version":"1"})",
+                           R"({"version":1,"last_worker":1,"last_listener":1,"services":[{}]})"})
+    EXPECT_FALSE(decode(text)) << text;
+}
+
+TEST(StateMemory, HoldsTheNewestText) {
+  auto memory = Memory::create();
+  ASSERT_TRUE(memory);
+  EXPECT_EQ(memory->read().error().code, ENODATA);
+  for (const char* text : {"one", "two", "three", ""}) {
+    ASSERT_TRUE(memory->write(text));
+    EXPECT_EQ(*memory->read(), text);
+  }
+}
+
+TEST(StateMemory, ATornHalfLeavesTheOneBefore) {
+  auto memory = Memory::create();
+  ASSERT_TRUE(memory->write("first") && memory->write("second"));
+  // The second stands in the first half: number 2.
+  ASSERT_EQ(::pwrite(memory->fd(), "S", 1, 8192), 1);
+  EXPECT_EQ(*memory->read(), "first");
+  auto next = Memory::adopt(base::UniqueFd(::dup(memory->fd())));
+  ASSERT_TRUE(next->write("third"));
+  EXPECT_EQ(*next->read(), "third");
+}
+
+TEST(StateMemory, TheDeathOfItsWriterAtAnyMomentLeavesAWholeText) {
+  auto memory = Memory::create();
+  ASSERT_TRUE(memory->write(std::string(100, '0')));
+  for (int round = 0; round < 20; ++round) {
+    int ready[2];
+    ASSERT_EQ(::pipe(ready), 0);
+    const pid_t writer = ::fork();
+    if (writer == 0) {
+      for (std::size_t i = 0;; ++i) {
+        static_cast<void>(memory->write(std::string(100 + i % 5000, static_cast<char>('0' + i % 10))).ok());
+        if (i == 10U * static_cast<std::size_t>(round) && ::write(ready[1], "r", 1) != 1) ::_exit(1);
+      }
+    }
+    char byte;
+    ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+    ::kill(writer, SIGKILL);
+    ::waitpid(writer, nullptr, 0);
+    for (const int fd : ready) ::close(fd);
+    const auto text = Memory::adopt(base::UniqueFd(::dup(memory->fd())))->read();
+    ASSERT_TRUE(text);
+    ASSERT_GE(text->size(), 100u);
+    EXPECT_EQ(text->find_first_not_of((*text)[0]), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace refork::state
+
+namespace refork::core {
+namespace {
+
+// The scene's service in another life.
+Service next_life(const Scene& scene, ServiceConfig config, Effects& out) {
+  config.name = "web";
+  config.command = {"/bin/web"};
+  static WorkerId ids = 100;
+  Service next(
+      std::move(config), [] { return ++ids; }, [] { return 0.0; });
+  restore(next, take_snapshot(scene.service), scene.now, out);
+  return next;
+}
+
+template <class E>
+std::size_t count_of(const Effects& out) {
+  std::size_t count = 0;
+  for (const auto& effect : out) count += std::holds_alternative<E>(effect) ? 1U : 0U;
+  return count;
+}
+
+TEST(Restore, AServiceGoesOnWhereItWas) {
+  Scene scene(Scene::workers(3));
+  scene.up();
+  scene.fail(2);
+  Effects out;
+  const Service next = next_life(scene, Scene::workers(3), out);
+  EXPECT_EQ(count_of<Spawn>(out), 0u) << "its replacement starts already";
+  EXPECT_EQ(next.workers().size(), 4u);
+  EXPECT_EQ(next.workers().at(2).state, WorkerState::draining);
+  EXPECT_EQ(next.workers().at(2).deadline, scene.worker(2).deadline);
+  EXPECT_EQ(next.slots()[1].current, 4u);
+  EXPECT_EQ(next.replacements(), scene.service.replacements());
+  EXPECT_EQ(next.next(), scene.service.next());
+}
+
+TEST(Restore, TheBudgetIsNotFullAgain) {
+  auto config = Scene::workers(2);
+  config.restart.budget = 1;
+  Scene scene(config);
+  scene.up();
+  scene.fail(1);
+  Effects out;
+  Service next = next_life(scene, config, out);
+  next.on_ready(3, scene.now, out);
+  next.on_failure(2, "f2", Then::drain, scene.now, out);
+  EXPECT_EQ(next.state(), ServiceState::storm);
+}
+
+TEST(Restore, FewerWorkersDrainTheSurplusAndMoreAreStarted) {
+  Scene scene(Scene::workers(3));
+  scene.up();
+  Effects out;
+  const Service fewer = next_life(scene, Scene::workers(2), out);
+  EXPECT_EQ(fewer.workers().at(3).state, WorkerState::draining);
+  EXPECT_EQ(fewer.workers().at(2).state, WorkerState::serving);
+  EXPECT_EQ(count_of<OrderDrain>(out), 1u);
+  out.clear();
+  next_life(scene, Scene::workers(5), out);
+  EXPECT_EQ(count_of<Spawn>(out), 2u);
+}
+
+TEST(Restore, AReloadUnderWayIsGivenUpAndTheOldGenerationGoesOn) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.keep(scene.service.reload(scene.now, scene.out));
+  Effects out;
+  const Service next = next_life(scene, Scene::workers(2), out);
+  EXPECT_EQ(next.generation(), 1u);
+  EXPECT_EQ(next.slots()[0].current, 1u);
+  EXPECT_EQ(next.workers().at(3).wanted_gone, DrainReason::reload);
+  EXPECT_THAT(next.why(), testing::HasSubstr("started again"));
+}
+
+TEST(Restore, WhatWasStoppedStaysStopped) {
+  Scene scene(Scene::workers(1));
+  scene.up();
+  scene.keep(scene.service.stop(scene.now, scene.out));
+  scene.leave(1, 0);
+  Effects out;
+  EXPECT_EQ(next_life(scene, Scene::workers(1), out).state(), ServiceState::stopped);
+  EXPECT_EQ(count_of<Spawn>(out), 0u);
+}
+
+TEST(Restore, AWorkerThatNeverRanIsReplacedWithoutAnEnd) {
+  Scene scene(Scene::workers(1));
+  scene.keep(scene.service.start(scene.now, scene.out));
+  Effects out;
+  Service next = next_life(scene, Scene::workers(1), out);
+  withdraw(next, 1, scene.now, out);
+  EXPECT_EQ(count_of<Ended>(out), 0u);
+  EXPECT_EQ(count_of<Report>(out), 0u);
+  EXPECT_EQ(count_of<Spawn>(out), 1u);
+  EXPECT_EQ(next.slots()[0].boot_failures, 0u);
+}
+
+}  // namespace
+}  // namespace refork::core
