@@ -11,12 +11,13 @@
 // are those of CLOCK_MONOTONIC, which goes on as long as the machine runs.
 namespace refork::core {
 
+struct ReloadSnapshot {
+  std::uint32_t next_slot = 0;
+  std::uint32_t generation = 0;
+  WorkerId candidate = 0, old = 0;
+};
+
 struct ServiceSnapshot {
-  struct Reload {
-    std::uint32_t next_slot = 0;
-    std::uint32_t generation = 0;
-    WorkerId candidate = 0, old = 0;
-  };
   std::uint32_t wanted_workers = 0;  // as scaled
   bool wanted = false, started_once = false;
   std::uint32_t generation = 1;
@@ -28,7 +29,7 @@ struct ServiceSnapshot {
   bool dumps_allowed = true;
   std::vector<Slot> slots;
   std::vector<Worker> workers;
-  std::optional<Reload> reload;
+  std::optional<ReloadSnapshot> reload;
   std::string last_reload_error;
 };
 

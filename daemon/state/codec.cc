@@ -45,7 +45,7 @@ void members(const V& v, T& one, core::TokenBucket::Level*) {
 }
 
 template <class V, class T>
-void members(const V& v, T& one, core::ServiceSnapshot::Reload*) {
+void members(const V& v, T& one, core::ReloadSnapshot*) {
   auto& [next_slot, generation, candidate, old] = one;
   v("next_slot", next_slot), v("generation", generation), v("candidate", candidate), v("old", old);
 }
