@@ -196,7 +196,9 @@ struct Read {
   template <class T>
   static void take(const Json& json, std::optional<T>& value) {
     if (json.is_null()) return;
-    take(json, value.emplace());
+    T one{};
+    take(json, one);
+    value = std::move(one);
   }
   template <class T>
   static void take(const Json& json, std::vector<T>& all) {

@@ -243,7 +243,7 @@ int by_hand(const std::function<void()>& violate) {
     const ssize_t size = ::recv(channel(), bytes, sizeof bytes, 0);
     if (size <= 0) return 0;
     const std::string_view packet(bytes, static_cast<std::size_t>(size));
-    if (packet.find("\"drain\"") != std::string_view::npos) {
+    if (packet.find(R"("m":"drain")") != std::string_view::npos) {
       say(R"({"m":"disconnect","deadline":false})");
       return 0;
     }

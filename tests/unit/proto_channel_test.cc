@@ -155,5 +155,25 @@ TEST_F(ChannelTest, DescriptorsThatCameAlongNeverBecomeOurs) {
   EXPECT_EQ(open_descriptors(), before);
 }
 
+TEST_F(ChannelTest, APeekedMessageIsTheNextOneUntilItIsConsumed) {
+  ASSERT_TRUE(worker->send(Ready{}) && worker->send(Disconnect{true}));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(std::holds_alternative<Ready>(std::get<Message>(primary->peek())));
+  primary->consume();
+  EXPECT_TRUE(std::holds_alternative<Disconnect>(std::get<Message>(primary->peek())));
+  primary->consume();
+  EXPECT_TRUE(std::holds_alternative<Channel::Empty>(primary->peek()));
+}
+
+TEST_F(ChannelTest, AMessageIsConsumedThoughItsSenderLeftSomethingUnread) {
+  ASSERT_TRUE(worker->send(Ready{}) && worker->send(Disconnect{true}));
+  EXPECT_TRUE(std::holds_alternative<Ready>(std::get<Message>(primary->peek())));
+  ASSERT_TRUE(primary->send(DrainOrder{}));
+  worker.reset();
+  primary->consume();
+  EXPECT_TRUE(std::holds_alternative<Disconnect>(std::get<Message>(primary->peek())));
+  primary->consume();
+  EXPECT_TRUE(std::holds_alternative<Channel::Closed>(primary->peek()));
+}
+
 }  // namespace
 }  // namespace refork::proto

@@ -65,8 +65,9 @@ Channel::Received Channel::peek() { return receive(MSG_PEEK); }
 void Channel::consume() {
   char byte;
   ssize_t received;
+  // ECONNRESET comes once, as for receive(): it consumes nothing.
   do received = ::recv(fd_.get(), &byte, 1, MSG_DONTWAIT);
-  while (received < 0 && errno == EINTR);
+  while (received < 0 && (errno == EINTR || errno == ECONNRESET));
 }
 
 Channel::Received Channel::receive(int flags) {
