@@ -20,9 +20,8 @@ constexpr std::size_t max_socket_path = 107;  // bytes, of a sockaddr_un
 
 // Set by reforkd for every worker.
 constexpr std::array<std::string_view, 11> reserved_environment = {
-    "LISTEN_FDS",      "LISTEN_FDNAMES", "LISTEN_PID",  "NOTIFY_SOCKET", "REFORK_CHANNEL",
-    "REFORK_RECORDER", "REFORK_SERVICE", "REFORK_SLOT", "REFORK_WORKER", "WATCHDOG_PID",
-    "WATCHDOG_USEC"};
+    "LISTEN_FDS",     "LISTEN_FDNAMES", "LISTEN_PID",    "NOTIFY_SOCKET", "REFORK_CHANNEL", "REFORK_RECORDER",
+    "REFORK_SERVICE", "REFORK_SLOT",    "REFORK_WORKER", "WATCHDOG_PID",  "WATCHDOG_USEC"};
 
 void read(const Value& value, bool& out) {
   if (value.kind == Kind::boolean) out = value.boolean;

@@ -48,8 +48,8 @@ TEST(Codec, EveryMessageSurvivesTheWay) {
 }
 
 TEST(Codec, AWelcomeKeepsItsFields) {
-  const auto welcome = decoded<Welcome>(
-      encode(Welcome{1, "web", 3, 17, 2, 5000, 250, 10000, 700, Then::serve}));
+  const auto welcome =
+      decoded<Welcome>(encode(Welcome{1, "web", 3, 17, 2, 5000, 250, 10000, 700, Then::serve}));
   EXPECT_EQ(welcome.service, "web");
   EXPECT_EQ(welcome.slot, 3u);
   EXPECT_EQ(welcome.worker, 17u);

@@ -50,8 +50,11 @@ InFlight describe(const Request& request, std::uint32_t index, std::uint64_t now
   const std::string_view label(reinterpret_cast<const char*>(request.label), length);
   const std::uint64_t start = request.start_ns.load(relaxed);
   // A byte that is no UTF-8 becomes three.
-  return {base::utf8_clean(label, base::Controls::drop, 3 * label_size), age_ms(start, now),
-          request.thread.load(relaxed), request.domain.load(relaxed), request.timeout_ms.load(relaxed),
+  return {base::utf8_clean(label, base::Controls::drop, 3 * label_size),
+          age_ms(start, now),
+          request.thread.load(relaxed),
+          request.domain.load(relaxed),
+          request.timeout_ms.load(relaxed),
           request.state.load(relaxed) * request_count + index};
 }
 
