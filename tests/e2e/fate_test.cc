@@ -72,9 +72,10 @@ TEST(Cut, ARequestThatIsCutSaysWhatItsThreadWasDoing) {
   EXPECT_TRUE(std::ranges::any_of(cut[0]["stack"], [](const json& frame) { return frame["in_app"]; })) << cut;
 }
 
+#ifndef __SANITIZE_ADDRESS__  // whose programs dump no core
+
 // The core goes where the worker was started, which is a directory of this test's.
 TEST(CoreDump, OfALargeWorkerHoldsUpNobody) {
-  if (kSanitized) GTEST_SKIP() << "a sanitized program dumps no core";
   if (first_line("/proc/sys/kernel/core_pattern").find_first_of("/|%") != std::string::npos)
     GTEST_SKIP() << "cores go elsewhere on this machine";
   const TempDir directory;
@@ -105,7 +106,6 @@ TEST(CoreDump, OfALargeWorkerHoldsUpNobody) {
 }
 
 TEST(CoreDump, NoMoreThanTheirNumberAnHour) {
-  if (kSanitized) GTEST_SKIP() << "a sanitized program dumps no core";
   const TempDir directory;
   const Daemon daemon = web_of("http_threads", {"--workers", "1", "--core-dumps", "1", "--limits",
                                                 "core=unlimited", "--directory", directory.path()});
@@ -120,6 +120,8 @@ TEST(CoreDump, NoMoreThanTheirNumberAnHour) {
   EXPECT_EQ(failures[0]["exit"]["core"], false) << failures;
   EXPECT_THAT(daemon.log(), HasSubstr("workers that crash dump none for now"));
 }
+
+#endif
 
 }  // namespace
 }  // namespace refork::test
