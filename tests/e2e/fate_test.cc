@@ -15,13 +15,6 @@ using nlohmann::json;
 using testing::EndsWith;
 using testing::HasSubstr;
 
-std::string first_line(const char* file) {
-  std::ifstream in(file);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
-
 TEST(LastOutput, OfAFailedStartIsInItsRecord) {
   const TempDir directory;
   const std::string log = directory.file("log");
@@ -73,6 +66,13 @@ TEST(Cut, ARequestThatIsCutSaysWhatItsThreadWasDoing) {
 }
 
 #ifndef __SANITIZE_ADDRESS__  // whose programs dump no core
+
+std::string first_line(const char* file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
 
 // The core goes where the worker was started, which is a directory of this test's.
 TEST(CoreDump, OfALargeWorkerHoldsUpNobody) {
