@@ -276,7 +276,10 @@ void Runner::later(Slot& slot, std::chrono::microseconds after) {
   timers_.push({slot.due, &slot, ++slot.turn});
 }
 
+// Taken out by name: a process that another thread forks holds the socket open until its exec, and until then
+// its closing here would not end the events.
 void Runner::drop_connection(Slot& slot) {
+  if (slot.fd) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, slot.fd.get(), nullptr);
   slot.fd.reset();
   slot.last_body.clear();
 }
