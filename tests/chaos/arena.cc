@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -20,6 +21,8 @@ namespace {
 constexpr std::uint64_t kMemorySlackKib = test::kSanitized ? 512 * 1024 : 8 * 1024;
 // The clock of an end and that of a client need not agree on who was first.
 constexpr std::uint64_t kClockSlackMs = 500;
+// From reforkd's death until its successor has looked after all workers.
+constexpr std::uint64_t kSuccessionMs = 5000;
 
 std::uint64_t unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -70,12 +73,17 @@ bool abrupt(const test::End& end) { return end.outcome != "clean"; }
 
 }  // namespace
 
-void TimeLine::add(const std::string& what) {
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(test::Clock::now() - start_).count();
+std::string TimeLine::time_of(test::Clock::time_point at) const {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at - start_).count();
   char time[32];
-  std::snprintf(time, sizeof time, "%8.3f  ", static_cast<double>(ms) / 1000);
+  std::snprintf(time, sizeof time, "%8.3f", static_cast<double>(ms) / 1000);
+  return time;
+}
+
+void TimeLine::add(const std::string& what) {
+  const std::string time = time_of(test::Clock::now());
   const std::lock_guard lock(mutex_);
-  lines_.push_back(time + what);
+  lines_.push_back(time + "  " + what);
 }
 
 std::string TimeLine::text() const {
@@ -117,15 +125,30 @@ void Arena::add_load(std::size_t service, int clients, bool keep_alive, const st
   loads_.push_back({kServices[service], std::make_unique<test::Load>(std::move(options))});
 }
 
-// From here on nothing may be missing: what was before is in the status.
+// From here on nothing may be missing: what was before is in the status. What is both there and in the log
+// does not become anything else by being told twice.
 void Arena::start_event_log() {
   events_ = std::make_unique<test::Events>(daemon_);
   test::wait_until([&] {
-    daemon_.ctl({"drain", "loop/0"});
-    return events_->all().find("worker-ended") != std::string::npos;
+    daemon_.ctl({"--no-block", "drain", "loop/0"});
+    return events_->all().find("\"operator\"") != std::string::npos;
   });
-  if (!wait_until_whole()) throw std::runtime_error("no calm after the first drain");
   base_ = models_of(daemon_.status());
+}
+
+void Arena::kill_reforkd() {
+  time_line_.add("signal 9 to reforkd (pid " + std::to_string(daemon_.pid()) + ")");
+  reforkd_deaths_.push_back(unix_ms());
+  daemon_.kill();
+  start_event_log();
+}
+
+bool Arena::kill_keeper() {
+  if (!daemon_.process().running()) return false;
+  time_line_.add("signal 9 to the keeper (pid " + std::to_string(daemon_.process().pid()) + ")");
+  ::kill(daemon_.process().pid(), SIGKILL);
+  daemon_.process().wait();
+  return true;
 }
 
 std::optional<json> Arena::worker(std::size_t service, std::uint64_t random) const {
@@ -150,8 +173,6 @@ Arena::Footprint Arena::footprint() const {
   Footprint found;
   const std::string process = "/proc/" + std::to_string(daemon_.pid());
   for ([[maybe_unused]] const auto& fd : std::filesystem::directory_iterator(process + "/fd")) ++found.fds;
-  std::ifstream children(process + "/task/" + std::to_string(daemon_.pid()) + "/children");
-  for (pid_t child = 0; children >> child;) ++found.children;
   std::ifstream status(process + "/status");
   for (std::string line; std::getline(status, line);)
     if (line.starts_with("VmRSS:")) found.rss_kib = std::stoull(line.substr(6));
@@ -208,14 +229,10 @@ void Arena::check_events(std::vector<std::string>& problems) {
 
 void Arena::check_footprint(std::vector<std::string>& problems) {
   Footprint now;
-  const auto fds_as_before = [&] {
-    now = footprint();
-    return now.fds <= before_.fds && now.children <= before_.children;
-  };
+  const auto fds_as_before = [&] { return (now = footprint()).fds <= before_.fds; };
   if (!test::wait_until(fds_as_before, std::chrono::seconds(5)))
-    problems.push_back("reforkd had " + std::to_string(before_.fds) + " descriptors and " +
-                       std::to_string(before_.children) + " children, now " + std::to_string(now.fds) +
-                       " and " + std::to_string(now.children));
+    problems.push_back("reforkd had " + std::to_string(before_.fds) + " descriptors, now " +
+                       std::to_string(now.fds));
   if (now.rss_kib > before_.rss_kib + kMemorySlackKib)
     problems.push_back("reforkd had " + std::to_string(before_.rss_kib) + " KiB, now " +
                        std::to_string(now.rss_kib));
@@ -224,9 +241,28 @@ void Arena::check_footprint(std::vector<std::string>& problems) {
               " KiB\n";
 }
 
+// Its keeper may be another one than that which was started.
+void Arena::stop_daemon() {
+  const pid_t reforkd = daemon_.pid();
+  if (daemon_.process().running()) {
+    daemon_.stop();
+    return;
+  }
+  ::kill(reforkd, SIGTERM);
+  test::wait_until_gone(reforkd);
+}
+
+// A worker that died about when reforkd did: its end has the time at which the next one found it.
+bool Arena::told_late(const test::End& end, std::uint64_t died_ms) const {
+  return std::ranges::any_of(reforkd_deaths_, [&](std::uint64_t death) {
+    return died_ms + kClockSlackMs >= death && end.time_ms >= death && end.time_ms <= death + kSuccessionMs;
+  });
+}
+
 // A request may be lost with the worker that it was on, if that died; on nobody else.
 void Arena::check_losses(std::vector<std::string>& problems) {
-  const auto ends = test::ends_after_stop(daemon_);
+  stop_daemon();
+  const auto ends = test::ends_of(daemon_);
   std::map<std::string, std::uint64_t> crossed;  // by pid: what a drain is known to lose
   std::set<std::string> died;
   std::set<std::uint64_t> workers;
@@ -245,15 +281,16 @@ void Arena::check_losses(std::vector<std::string>& problems) {
     }
     return std::ranges::any_of(ends, [&](const test::End& end) {
       return abrupt(end) && end.service == one.service && end.time_ms + kClockSlackMs >= one.begun_ms &&
-             end.time_ms <= one.lost_ms + kClockSlackMs;
+             (end.time_ms <= one.lost_ms + kClockSlackMs || told_late(end, one.lost_ms));
     });
   };
   for (const auto& one : lost_)
     if (!excused(one))
-      problems.push_back(
-          one.service + " lost a request after " + std::to_string(one.lost_ms - one.begun_ms) + " ms" +
-          (one.request.last_body.empty() ? ", the first on its connection, when no worker died"
-                                         : " on process " + one.request.last_body + ", which did not die"));
+      problems.push_back(time_line_.time_of(one.request.lost) + "  " + one.service +
+                         " lost a request after " + std::to_string(one.lost_ms - one.begun_ms) + " ms" +
+                         (one.request.last_body.empty()
+                              ? ", the first on its connection, when no worker died"
+                              : " on process " + one.request.last_body + ", which did not die"));
   const auto count = std::ranges::count_if(ends, abrupt);
   summary_ += std::to_string(ends.size()) + " workers ended, " + std::to_string(count) +
               " of them abruptly; " + std::to_string(lost_.size()) + " requests were lost with those\n";

@@ -25,6 +25,7 @@ inline constexpr std::chrono::seconds kWholePatience{10};  // after the last fau
 class TimeLine {
  public:
   void add(const std::string& what);
+  std::string time_of(test::Clock::time_point at) const;
   std::string text() const;
 
  private:
@@ -47,6 +48,10 @@ class Arena {
   test::Daemon& daemon() { return daemon_; }
   TimeLine& time_line() { return time_line_; }
   test::Address address(std::size_t service) const { return addresses_.at(service); }
+  // Ends reforkd with SIGKILL, and hears its successor's events from then on.
+  void kill_reforkd();
+  // The one that was started first; false if that is gone already.
+  bool kill_keeper();
   // A worker of the service that serves, any of them.
   std::optional<nlohmann::json> worker(std::size_t service, std::uint64_t random) const;
 
@@ -58,7 +63,7 @@ class Arena {
 
  private:
   struct Footprint {
-    std::size_t fds = 0, children = 0;
+    std::size_t fds = 0;
     std::uint64_t rss_kib = 0;
   };
   struct ServiceLoad {
@@ -68,6 +73,8 @@ class Arena {
 
   void add_load(std::size_t service, int clients, bool keep_alive, const std::string& path);
   void start_event_log();
+  void stop_daemon();
+  bool told_late(const test::End& end, std::uint64_t died_ms) const;
   Footprint footprint() const;
   void check_load(std::vector<std::string>& problems);
   void check_footprint(std::vector<std::string>& problems);
@@ -78,8 +85,9 @@ class Arena {
   TimeLine time_line_;
   std::array<test::Address, kServices.size()> addresses_;
   std::unique_ptr<test::Events> events_;
-  Models base_;
+  Models base_;  // what is so where the event log begins
   Footprint before_;
+  std::vector<std::uint64_t> reforkd_deaths_;  // Unix ms
   std::mutex lost_mutex_;
   std::vector<Lost> lost_;
   std::vector<ServiceLoad> loads_;

@@ -56,6 +56,8 @@ const std::vector<Faults::Kind>& Faults::kinds() {
       {"scale", 3, &Faults::scale},
       {"drain", 6, &Faults::drain},
       {"reforkctl kill", 3, &Faults::ctl_kill},
+      {"kill -9 of reforkd", 3, &Faults::kill_reforkd},
+      {"kill -9 of its keeper", 1, &Faults::kill_keeper},
   };
   return all;
 }
@@ -143,6 +145,11 @@ void Faults::drain() {
 void Faults::ctl_kill() {
   order({"kill", std::string(kServices[service_]) + "/" + std::to_string(below(kFewest))});
 }
+
+void Faults::kill_reforkd() { arena_.kill_reforkd(); }
+
+// One that follows it is not known by its pid: the first one only.
+void Faults::kill_keeper() { arena_.kill_keeper(); }
 
 void Faults::make_good() {
   go_on();

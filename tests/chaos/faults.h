@@ -50,6 +50,8 @@ class Faults {
   void scale();
   void drain();
   void ctl_kill();
+  void kill_reforkd();
+  void kill_keeper();
 
   Arena& arena_;
   std::mt19937_64 random_;

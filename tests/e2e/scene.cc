@@ -104,9 +104,7 @@ std::vector<std::string> cut_by(const json& failure) {
   return labels;
 }
 
-std::vector<End> ends_after_stop(Daemon& daemon) {
-  const auto exit = daemon.stop();
-  EXPECT_TRUE(exit && exit->code == 0) << daemon.log();
+std::vector<End> ends_of(const Daemon& daemon) {
   std::vector<End> ends;
   sqlite3* opened = nullptr;
   const std::string file = daemon.state_directory() + "/refork.db";
@@ -129,6 +127,12 @@ std::vector<End> ends_after_stop(Daemon& daemon) {
                     sqlite3_column_int(row.get(), 8),
                     static_cast<std::uint64_t>(sqlite3_column_int64(row.get(), 9)), text(row.get(), 10)});
   return ends;
+}
+
+std::vector<End> ends_after_stop(Daemon& daemon) {
+  const auto exit = daemon.stop();
+  EXPECT_TRUE(exit && exit->code == 0) << daemon.log();
+  return ends_of(daemon);
 }
 
 Daemon::Ran reforkd(std::vector<std::string> arguments, bool as_nobody,

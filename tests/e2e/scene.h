@@ -53,6 +53,8 @@ struct End {
   std::uint64_t time_ms = 0;
   std::string service;
 };
+// How those that have ended did so, by their ids.
+std::vector<End> ends_of(const Daemon& daemon);
 // Stops the daemon and reads how each of its workers ended, by their ids.
 std::vector<End> ends_after_stop(Daemon& daemon);
 
