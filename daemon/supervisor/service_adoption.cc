@@ -70,13 +70,12 @@ void ServiceRunner::adopt(state::Service before, Handover& handover) {
 }
 
 // One whose memory this reforkd cannot read leaves nothing but its end.
-std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const state::Process& before,
-                                                            Handover& handover) {
-  const auto name = worker_fd(service_.config().name, before.slot, before.worker, recorder_word);
+std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const Subject& subject, Handover& handover) {
+  const auto name = worker_fd(subject.service, subject.slot, subject.worker, recorder_word);
   if (auto memory = handover.take(name, shared_.fds)) {
     auto recorder = KeptRecorder::adopt(std::move(memory));
     if (recorder) {
-      guard_recorder(before, **recorder);
+      guard_recorder(subject, **recorder);
       return *recorder;
     }
     shared_.fds.forget(name);
@@ -84,7 +83,7 @@ std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const state::Process
   }
   auto empty = KeptRecorder::create({});
   if (!empty) return nullptr;
-  guard_recorder(before, **empty);
+  guard_recorder(subject, **empty);
   return *empty;
 }
 
@@ -112,7 +111,7 @@ void ServiceRunner::adopt_process(const state::Process& before, bool linked, Han
       shared_.fds.keep(fd_name(*process, pidfd_word), process->spawned.pidfd.get());
     }
   }
-  process->recorder = adopt_recorder(before, handover);
+  process->recorder = adopt_recorder(process->subject, handover);
   if (auto channel = fd(channel_word); channel && linked)
     process->link = link::WorkerLink::adopt(proto::Channel(std::move(channel)), before.greeted);
   shared_.failures.assume_reports(before.worker, before.reports);
@@ -159,7 +158,7 @@ void ServiceRunner::adopt_end(state::End end, Handover& handover) {
     const auto name = worker_fd(subject.service, process.slot, process.worker, word);
     if (handover.take(name, shared_.fds)) shared_.fds.forget(name);
   }
-  auto recorder = adopt_recorder(process, handover);
+  auto recorder = adopt_recorder(subject, handover);
   if (!recorder) return;
   const auto id = process.worker;
   end.encoded = state::encode(end);

@@ -22,6 +22,7 @@
 #include "supervisor/loop.h"
 #include "supervisor/watch.h"
 #include "supervisor/worker_process.h"
+#include "supervisor/worker_start.h"
 
 namespace refork::supervisor {
 
@@ -37,12 +38,12 @@ struct Shared {
   os::FdStore& fds;  // what outlives this process
   std::function<std::uint64_t()> next_listener;
   std::function<void(const std::string& service, std::string state)> save;
+  std::function<void(const Subject&, const Finished&)> finished;
+  std::function<std::size_t()> killed;    // workers that ended by somebody's SIGKILL, not yet reaped
+  std::function<void()> end_is_safe;      // all that one ended worker left is on disk
   std::string notify_socket = {};         // for `ready: notify`
   std::optional<os::ExitLog> exits = {};  // of those that somebody else reaps
-  std::function<void(const Subject&, const Finished&)> finished = {};
   os::OomWatch oom = {};
-  std::function<std::size_t()> killed = {};  // workers that ended by somebody's SIGKILL, not yet reaped
-  std::function<void()> end_is_safe = {};    // all that one ended worker left is on disk
 };
 
 // One service at work: feeds what happens to core::Service, and performs what that wants done. All policy is
@@ -83,13 +84,34 @@ class ServiceRunner : private Watch::Ward {
   void rearm();
 
   void spawn(const core::Spawn& what);
-  base::Result<std::shared_ptr<KeptRecorder>> recorder_for(const recorder::Identity& identity);
-  base::Result<void> start_process(WorkerProcess& process, const core::Spawn& what);
   void watch(WorkerProcess& process);
-  std::string fd_name(const WorkerProcess& process, std::string_view what) const;
   void drop_link(WorkerProcess& process);
-  void guard_recorder(const state::Process& process, KeptRecorder& recorder);
+  void guard_recorder(const Subject& subject, KeptRecorder& recorder);
+  void on_spawn_result(core::WorkerId worker);
+  void look_for_dump(core::WorkerId worker);
+  void allow_core(const WorkerProcess& process, bool allowed) const;
+  WorkerProcess* find(core::WorkerId worker);
+  void on_listener_reopened(const std::string& address);
+  void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
+  // for watch_
+  std::optional<Watch::Patient> patient(core::WorkerId worker) const override;
+  void report(const Subject& subject, proto::FailureRecord record, bool shows_query) override;
+  void announce(const core::Worker& worker, std::string type, std::string text) override;
+
+  // service_messages.cc
+  void on_link(core::WorkerId worker);
+  void receive(WorkerProcess& process, std::size_t at_most);
+  void on_message(WorkerProcess& process, const proto::Message& message);
+  void greet(WorkerProcess& process, const proto::Hello& hello);
+  void send_to(core::WorkerId worker, const proto::Message& message);
+  void collect(WorkerProcess& process, bool dead = false);
+  void drain_begins(core::WorkerId worker);
+
+  // service_ends.cc
+  void on_exit(core::WorkerId worker);
   std::optional<os::ExitStatus> exit_status(WorkerProcess& process);
+  void ended(const core::Ended& ended);
+  void bury();
 
   // service_adoption.cc
   state::Service state() const;
@@ -97,40 +119,19 @@ class ServiceRunner : private Watch::Ward {
   void adopt_process(const state::Process& before, bool linked, Handover& handover);
   void adopt_unknown(const WorkerKey& key, Handover& handover);
   void adopt_end(state::End end, Handover& handover);
-  std::shared_ptr<KeptRecorder> adopt_recorder(const state::Process& before, Handover& handover);
+  std::shared_ptr<KeptRecorder> adopt_recorder(const Subject& subject, Handover& handover);
   void resume_process(core::WorkerId worker);
   static bool never_ran(const WorkerProcess& process, const os::ExitStatus& status);
   void withdraw(core::WorkerId worker);
   void follow_configuration(const std::string& before);
   void tell_again(WorkerProcess& process, const core::Worker& worker);
-  void on_link(core::WorkerId worker);
-  void collect(WorkerProcess& process, bool dead = false);
-  void receive(WorkerProcess& process, std::size_t at_most);
-  void on_message(WorkerProcess& process, const proto::Message& message);
-  void on_spawn_result(core::WorkerId worker);
-  void on_exit(core::WorkerId worker);
-  void ended(const core::Ended& ended);
-  void bury();
-  void on_listener_reopened(const std::string& address);
-  void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
-  // for watch_
-  std::optional<Watch::Patient> patient(core::WorkerId worker) const override;
-  void report(const Subject& subject, proto::FailureRecord record, bool shows_query) override;
-  void announce(const core::Worker& worker, std::string type, std::string text) override;
-  void look_for_dump(core::WorkerId worker);
-  void allow_core(const WorkerProcess& process, bool allowed) const;
-  void drain_begins(core::WorkerId worker);
-  void send_to(core::WorkerId worker, const proto::Message& message);
-  WorkerProcess* find(core::WorkerId worker);
-  core::WorkerStatus status_of(const core::Worker& worker) const;
 
   Shared& shared_;
   core::Service service_;
   Listeners listeners_;
-  std::map<core::WorkerId, std::unique_ptr<WorkerProcess>> processes_;
+  WorkerProcesses processes_;
   std::vector<std::unique_ptr<WorkerProcess>> ended_;  // until the next turn: their sources may be running
   std::map<core::JobId, Done> jobs_;
-  std::shared_ptr<KeptRecorder> spare_recorder_;
   const std::uint32_t configured_;
   std::string print_;                     // of what the workers were started with
   std::optional<state::Service> before_;  // between adopt() and resume()
@@ -142,6 +143,7 @@ class ServiceRunner : private Watch::Ward {
   std::uint64_t failures_ = 0;
   core::ServiceState shown_ = core::ServiceState::stopped;
   Loop::Source timer_;
+  WorkerStart start_;
   Watch watch_;
 };
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -13,15 +12,17 @@
 #include "core/service_config.h"
 #include "os/fd_store.h"
 #include "os/notify.h"
-#include "state/memory.h"
 #include "state/state.h"
 #include "store/store.h"
+#include "supervisor/event_log.h"
 #include "supervisor/failures.h"
 #include "supervisor/handover.h"
 #include "supervisor/keeper_watch.h"
 #include "supervisor/loop.h"
 #include "supervisor/output_tail.h"
+#include "supervisor/saved_state.h"
 #include "supervisor/service_runner.h"
+#include "supervisor/services.h"
 #include "supervisor/symbolizer.h"
 
 namespace refork::supervisor {
@@ -43,7 +44,7 @@ class Supervisor : public core::Operations {
   // Takes what an earlier reforkd left, opens all listeners and checks all commands; nothing is started, and
   // nothing of an earlier reforkd is touched, if one of them fails.
   base::Result<void> prepare();
-  void publish_to(core::Publisher* publisher) { publisher_ = publisher; }
+  void publish_to(core::Publisher* publisher) { events_.publish_to(publisher); }
   void run(std::function<void()> up);  // starts everything; `up` once each service is up or has failed to be
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
   void reap_strangers();                       // on SIGCHLD: what workers left behind
@@ -70,25 +71,17 @@ class Supervisor : public core::Operations {
   void reexec(Done done) override;
 
  private:
-  struct Target {
-    ServiceRunner* runner = nullptr;
-    core::WorkerId worker = 0;
-  };
-  base::Result<ServiceRunner*> service(std::string_view name);
-  base::Result<Target> worker(std::string_view target);
+  Shared share();
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
-  void read_state();
   void end_unknown_workers();
-  void save(const std::string& service, std::string text);
   void open_notify_socket();
   base::Result<void> open_services();
   base::Result<void> open_service(core::ServiceConfig config, std::optional<state::Service> before,
-                                  std::vector<std::unique_ptr<ServiceRunner>>& to);
+                                  Services::Runners& to);
   void adopt_former_services();
   void drop_former_services();
   void on_keeper_replaced(pid_t pid);
-  void announce(core::Event event);
-  core::History* history_of(std::string_view service);  // null: none of ours
+  void on_store_status();
   core::WorkerId next_worker();
   std::string user_of(const std::string& service) const;
 
@@ -96,26 +89,21 @@ class Supervisor : public core::Operations {
   store::Store& store_;
   Setup setup_;
   std::uint64_t started_ms_;
-  core::Publisher* publisher_ = nullptr;
   Symbolizer symbolizer_;
+  EventLog events_;
   Failures failures_;
   OutputTail output_tail_;
   std::optional<os::NotifySocket> notify_;
   Loop::Source notify_source_, store_source_;
+  SavedState state_;
   Shared shared_;
   Handover handover_;
   KeeperWatch keeper_;
-  std::optional<state::Memory> memory_;
-  state::Daemon before_;
-  std::map<std::string, std::string> saved_;  // the state of each service, as JSON
-  std::uint64_t last_listener_ = 0;
+  state::Daemon before_;                 // of which services have yet to take their part
   std::vector<base::UniqueFd> unknown_;  // pidfds of workers that are to end
   Loop::Source unknown_deadline_;
-  std::vector<std::unique_ptr<ServiceRunner>> services_;
-  std::vector<std::unique_ptr<ServiceRunner>> former_;  // no longer configured: what is left of them drains
-  std::map<std::string, core::History, std::less<>> histories_;
-  core::WorkerId last_worker_ = 0, reserved_worker_ = 0;
-  std::uint64_t last_event_ = 0;
+  Services services_;
+  core::WorkerId reserved_worker_ = 0;
   std::mt19937_64 random_;
   bool shutting_down_ = false;
 };

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/effects.h"
 #include "link/worker_link.h"
@@ -31,5 +33,9 @@ struct WorkerProcess {
   std::string status;  // STATUS= of a notifying worker
   Loop::Source exit_source, error_source, link_source;
 };
+using WorkerProcesses = std::map<core::WorkerId, std::unique_ptr<WorkerProcess>>;
+
+void kill_group(const WorkerProcess& process);
+std::string fd_name(const WorkerProcess& process, std::string_view what);  // of its stored descriptors
 
 }  // namespace refork::supervisor

@@ -1,0 +1,18 @@
+// What may be done with one worker's process whatever its state.
+#include "supervisor/worker_process.h"
+
+#include <csignal>
+
+#include "supervisor/handover.h"
+
+namespace refork::supervisor {
+
+void kill_group(const WorkerProcess& process) {
+  os::signal_group(process.spawned.pidfd.get(), process.spawned.pid, process.start_time, SIGKILL);
+}
+
+std::string fd_name(const WorkerProcess& process, std::string_view what) {
+  return worker_fd(process.subject.service, process.subject.slot, process.subject.worker, what);
+}
+
+}  // namespace refork::supervisor
