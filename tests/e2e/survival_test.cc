@@ -6,6 +6,8 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <random>
 #include <set>
 #include <thread>
@@ -21,14 +23,33 @@ namespace fs = std::filesystem;
 
 constexpr int kDeaths = kSanitized ? 20 : 100;
 
-std::size_t descriptors_of(pid_t pid) {
-  std::size_t count = 0;
+// What a process holds, by kind: how many pidfds, memories of which name, sockets, files of which path.
+using Descriptors = std::map<std::string, std::size_t>;
+
+Descriptors descriptors_of(pid_t pid) {
+  Descriptors all;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", error)) {
-    static_cast<void>(entry);
-    ++count;
+    const std::string target = fs::read_symlink(entry.path(), error).native();
+    // "socket:[4711]" is a socket; "anon_inode:[pidfd]" and "/memfd:refork-state (deleted)" are their names.
+    const bool numbered = target.starts_with("socket:") || target.starts_with("pipe:");
+    ++all[numbered ? target.substr(0, target.find(':')) : target];
   }
-  return count;
+  return all;
+}
+
+// Once it holds exactly these again; what it holds otherwise is told.
+testing::AssertionResult holds(const std::function<pid_t()>& pid, const Descriptors& wanted) {
+  Descriptors found;
+  if (wait_until([&] { return (found = descriptors_of(pid())) == wanted; }))
+    return testing::AssertionSuccess();
+  auto failure = testing::AssertionFailure();
+  for (const auto& [kind, count] : wanted)
+    if (!found.contains(kind)) failure << "none of " << count << " " << kind << "\n";
+  for (const auto& [kind, count] : found)
+    failure << count << " " << kind << (wanted.contains(kind) ? ", before " : ", before none")
+            << (wanted.contains(kind) ? std::to_string(wanted.at(kind)) : "") << "\n";
+  return failure;
 }
 
 bool is_helper(const std::string& pid) {
@@ -83,7 +104,9 @@ TEST(Survival, OfManyDeathsUnderLoadCostsNoRequestNoRecordAndNoDescriptor) {
       web_of("http_asio", {"--workers", "4", "--restart-budget", "1000,10s", "--lame-duck", "200ms"});
   const pid_t keeper = daemon.process().pid();
   EXPECT_EQ(http_get(daemon.address(), "/error").status, 500);
-  ASSERT_TRUE(daemon.wait_for_failures(1));
+  // Measured, before and after, of a reforkd that found everything done and has started nothing itself.
+  complete_failures(daemon, 1);
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
   daemon.kill();
   ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
   const auto keeper_fds = descriptors_of(keeper), fds = descriptors_of(daemon.pid());
@@ -109,12 +132,11 @@ TEST(Survival, OfManyDeathsUnderLoadCostsNoRequestNoRecordAndNoDescriptor) {
   EXPECT_EQ(ids_of(failures).size(), failures.size());
   for (const auto& failure : failures) EXPECT_EQ(failure["kind"], "exception") << failure;
   EXPECT_EQ(daemon.service()["workers"].size(), 4U);
-  EXPECT_TRUE(wait_until([&] { return descriptors_of(keeper) == keeper_fds; }))
-      << descriptors_of(keeper) << " of the keeper, before " << keeper_fds;
+  EXPECT_TRUE(holds([&] { return keeper; }, keeper_fds)) << "the keeper";
   daemon.kill();
   ASSERT_TRUE(wait_until_settled(daemon));
-  EXPECT_TRUE(wait_until([&] { return descriptors_of(daemon.pid()) <= fds; }))
-      << descriptors_of(daemon.pid()) << " of reforkd, before " << fds;
+  EXPECT_TRUE(holds([&] { return daemon.pid(); }, fds)) << "reforkd";
+  EXPECT_TRUE(holds([&] { return keeper; }, keeper_fds)) << "the keeper";
   EXPECT_TRUE(wait_until([&] { return children_of(keeper).size() == 5; })) << "four workers and reforkd";
   std::set<std::uint64_t> ended;
   for (const auto& end : ends_after_stop(daemon)) EXPECT_TRUE(ended.insert(end.worker).second);
