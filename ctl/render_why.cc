@@ -78,6 +78,8 @@ std::string what_happened(const HistoryEntry& entry, std::uint64_t worker_before
   if (entry.what == "worker-draining") return who + draining(entry);
   if (entry.what == "operator" || entry.what == "service-state")
     return escape(entry.what == "operator" ? entry.text : "the service is " + entry.text);
+  if (entry.what == "reforkd-started")
+    return escape(entry.text) + (entry.count > 1 ? ", " + std::to_string(entry.count) + " times" : "");
   return (who.empty() ? escape(entry.what) : who) + after_colon(escape(entry.text));
 }
 
@@ -160,7 +162,7 @@ std::string render_why(const Why& why, const View& view) {
     out += "  " + (entry.what == "failure" && view.color ? paint(whole, Color::red, view) : whole) + "\n";
     worker_before = entry.worker;
   }
-  if (why.history.empty()) out += "  Nothing has happened to it since reforkd started.\n";
+  if (why.history.empty()) out += "  Nothing has happened to it yet.\n";
   return out;
 }
 

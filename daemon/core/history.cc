@@ -12,7 +12,8 @@ namespace refork::core {
 namespace {
 
 // How others say it.
-constexpr std::string_view drains_because = "drains: ", asked_by = " by ";
+constexpr std::string_view drains_because = "drains: ", asked_by = " by ",
+                           reforkd_started = "reforkd-started";
 
 std::string clean(std::string_view text) {
   return base::utf8_clean(text, base::Controls::drop, longest_entry);
@@ -28,6 +29,10 @@ HistoryEntry entry_of(const Event& event) {
   entry.text = clean(event.text);
   entry.detail = clean(event.detail);
   return entry;
+}
+
+bool comes_before(const HistoryEntry& one, const HistoryEntry& other) {
+  return std::pair(one.time_ms, one.number) < std::pair(other.time_ms, other.number);
 }
 
 bool is(const HistoryEntry& entry, std::string_view what, WorkerId worker) {
@@ -78,6 +83,8 @@ void link(std::vector<HistoryEntry>& all) {
 void History::add(const Event& event) {
   if (event.type == "failure") return;  // failed() has it
   if (event.type == "worker-ready") return became_ready(event);
+  if (event.type == "worker-adopted") return;  // the restart stands for all of them
+  if (event.type == reforkd_started) return restarted(event);
   HistoryEntry entry = entry_of(event);
   if (event.type == "operator")
     if (const auto by = entry.text.rfind(asked_by); by != std::string::npos)
@@ -109,7 +116,20 @@ void History::became_ready(const Event& event) {
   if (!event.slot) return;
   auto* const started =
       newest(of(event.slot), [&](const auto& entry) { return is(entry, "worker-started", event.worker); });
-  if (started && event.time_ms >= started->time_ms) started->duration_ms = event.time_ms - started->time_ms;
+  if (!started || event.time_ms < started->time_ms) return;
+  started->duration_ms = event.time_ms - started->time_ms;
+  changed(*started);
+}
+
+// One that starts again and again drives out nothing but the memory of the same.
+void History::restarted(const Event& event) {
+  HistoryEntry entry = entry_of(event);
+  auto* const last = service_.empty() ? nullptr : &service_.back();
+  if (!last || last->what != entry.what) return keep(std::move(entry));
+  entry.number = last->number;
+  entry.count = last->count + 1;
+  *last = std::move(entry);
+  changed(*last);
 }
 
 void History::failed(const FailureRow& row, std::string_view summary) {
@@ -133,7 +153,7 @@ void History::failed(const FailureRow& row, std::string_view summary) {
       newest(slot, [&](const auto& other) { return other.worker == row.worker && other.what == "failure"; });
   if (last && last->text == entry.text && last->detail == entry.detail) {
     last->count += row.count;
-    return;
+    return changed(*last);
   }
   keep(std::move(entry));
 }
@@ -144,15 +164,34 @@ void History::finished(WorkerId worker, std::optional<std::uint64_t> completed, 
             newest(entries, [&](const auto& entry) { return is(entry, "worker-ended", worker); })) {
       ended->completed = completed;
       ended->cut = cut;
-      return;
+      return changed(*ended);
     }
 }
 
-// By time: a failure is told after what came of it.
+void History::changed(const HistoryEntry& entry) const {
+  if (changed_) changed_(entry);
+}
+
 void History::keep(HistoryEntry entry) {
+  entry.number = ++last_number_;
+  changed(entry);
+  insert(std::move(entry));
+}
+
+void History::restore(HistoryEntry entry) {
+  last_number_ = std::max(last_number_, entry.number);
+  auto& entries = of(entry.slot);
+  std::erase_if(entries, [&](const auto& other) { return other.number == entry.number; });
+  if (entry.slot && entry.what == "worker-started")
+    newest_[*entry.slot] = std::max(newest_[*entry.slot], entry.worker);
+  insert(std::move(entry));
+}
+
+// By time: a failure is told after what came of it.
+void History::insert(HistoryEntry entry) {
   auto& entries = of(entry.slot);
   const std::size_t most = entry.slot ? kept_a_slot : kept_of_a_service;
-  const auto later = std::ranges::upper_bound(entries, entry.time_ms, {}, &HistoryEntry::time_ms);
+  const auto later = std::ranges::upper_bound(entries, entry, comes_before);
   entries.insert(later, std::move(entry));
   if (entries.size() > most) entries.pop_front();
 }
@@ -161,7 +200,7 @@ std::vector<HistoryEntry> History::entries(std::optional<std::uint32_t> slot) co
   std::vector<HistoryEntry> all(service_.begin(), service_.end());
   for (const auto& [number, entries] : slots_)
     if (!slot || *slot == number) all.insert(all.end(), entries.begin(), entries.end());
-  std::ranges::stable_sort(all, {}, &HistoryEntry::time_ms);
+  std::ranges::sort(all, comes_before);
   link(all);
   return all;
 }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ inline constexpr std::size_t longest_entry = 256;     // bytes of a text
 
 // One link of the causal line.
 struct HistoryEntry {
+  std::uint64_t number = 0;           // of the service's entries, from 1
   std::uint64_t time_ms = 0;          // Unix time
   std::optional<std::uint32_t> slot;  // none: it is about the service
   WorkerId worker = 0;
@@ -63,11 +65,18 @@ struct Why {
 // nothing but its own past.
 class History {
  public:
+  // Called with each entry that is new or has changed.
+  using Changed = std::function<void(const HistoryEntry&)>;
+  explicit History(Changed changed = {}) : changed_(std::move(changed)) {}
+
   void add(const Event& event);
   // With the time of the failure itself, which is told later: when its stack has its names.
   void failed(const FailureRow& row, std::string_view summary);
   // Of its requests; `completed` where it was drained.
   void finished(WorkerId worker, std::optional<std::uint64_t> completed, std::uint64_t cut);
+
+  // One that an earlier History made; a later one of the same number takes its place.
+  void restore(HistoryEntry entry);
 
   std::vector<HistoryEntry> entries(std::optional<std::uint32_t> slot) const;
 
@@ -77,8 +86,13 @@ class History {
   void became_ready(const Event& event);
   void trace_start(HistoryEntry& entry);
   void trace_drain(HistoryEntry& entry);
+  void restarted(const Event& event);
   void keep(HistoryEntry entry);
+  void insert(HistoryEntry entry);
+  void changed(const HistoryEntry& entry) const;
 
+  Changed changed_;
+  std::uint64_t last_number_ = 0;
   Entries service_;
   std::map<std::uint32_t, Entries> slots_;
   std::map<std::uint32_t, WorkerId> newest_;  // worker of each slot

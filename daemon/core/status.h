@@ -73,7 +73,8 @@ struct Event {
   std::string type;  // operator, worker-started, worker-ready, worker-draining, worker-killed, worker-ended,
                      // worker-tainted, worker-backoff, worker-replaced, worker-crashed, worker-hung,
                      // worker-starved, worker-recycled, request-timeout, core-dumps, failure, service-state,
-                     // listener-reopened, store-state, protocol
+                     // listener-reopened, store-state, protocol, worker-adopted, reforkd-started,
+                     // keeper-started
   std::string service;
   std::optional<std::uint32_t> slot;
   std::uint64_t worker = 0;  // 0: none

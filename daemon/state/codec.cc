@@ -96,10 +96,27 @@ void members(const V& v, T& one, End*) {
 
 template <class V, class T>
 void members(const V& v, T& one, Service*) {
-  auto& [name, print, configured, ready, drain_deadline, failures, core, listeners, processes, ends] = one;
+  auto& [name, print, configured, ready, drain_deadline, failures, shown, core, listeners, processes, ends] =
+      one;
   v("name", name), v("print", print), v("configured", configured), v("ready", ready);
-  v("drain_deadline", drain_deadline), v("failures", failures), v("core", core);
+  v("drain_deadline", drain_deadline), v("failures", failures), v("shown", shown), v("core", core);
   v("listeners", listeners), v("processes", processes), v("ends", ends);
+}
+
+template <class V, class T>
+void members(const V& v, T& one, core::HistoryEntry*) {
+  auto& [number, time_ms, slot, worker, pid, what, text, detail, failure, instead_of, by, waited_ms,
+         waited_for, duration_ms, completed, cut, count] = one;
+  v("number", number), v("time_ms", time_ms), v("slot", slot), v("worker", worker), v("pid", pid);
+  v("what", what), v("text", text), v("detail", detail), v("failure", failure);
+  v("instead_of", instead_of), v("by", by), v("waited_ms", waited_ms), v("waited_for", waited_for);
+  v("duration_ms", duration_ms), v("completed", completed), v("cut", cut), v("count", count);
+}
+
+template <class V, class T>
+void members(const V& v, T& one, Told*) {
+  auto& [service, entry] = one;
+  v("service", service), v("entry", entry);
 }
 
 // ---- out: written straight into the text, because it happens each time something changes
@@ -253,6 +270,22 @@ base::Result<Daemon> decode(std::string_view text) {
     daemon.last_listener = json.at("last_listener").get<std::uint64_t>();
     Read::take(json.at("services"), daemon.services);
     return daemon;
+  } catch (const std::exception& error) {
+    return base::Error{EBADMSG, error.what()};
+  }
+}
+
+std::string encode(const Told& told) {
+  std::string text;
+  Write{text}.put(told);
+  return text;
+}
+
+base::Result<Told> decode_told(std::string_view line) {
+  try {
+    Told told;
+    Read::take(Json::parse(line), told);
+    return told;
   } catch (const std::exception& error) {
     return base::Error{EBADMSG, error.what()};
   }

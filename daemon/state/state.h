@@ -9,8 +9,10 @@
 
 #include "base/result.h"
 #include "core/effects.h"
+#include "core/history.h"
 #include "core/service_config.h"
 #include "core/service_state.h"
+#include "core/status.h"
 
 // What one reforkd leaves to the next beside descriptors, as JSON in a memfd. Version 1; one of another
 // version is not read.
@@ -56,6 +58,7 @@ struct Service {
   core::ReadyBy ready = core::ReadyBy::library;
   core::Millis drain_deadline{0};
   std::uint64_t failures = 0;
+  core::ServiceState shown = core::ServiceState::stopped;  // as was announced last
   core::ServiceSnapshot core;
   std::vector<Listener> listeners;
   std::vector<Process> processes;
@@ -73,5 +76,13 @@ std::string encode(const End& end);
 std::string encode(std::uint64_t last_worker, std::uint64_t last_listener,
                    const std::map<std::string, std::string>& services);
 base::Result<Daemon> decode(std::string_view text);
+
+// What happened to a service, one line of the history.
+struct Told {
+  std::string service;
+  core::HistoryEntry entry;
+};
+std::string encode(const Told& told);
+base::Result<Told> decode_told(std::string_view line);
 
 }  // namespace refork::state

@@ -19,25 +19,15 @@ log::Level level_of(const core::Event& event) {
 
 }  // namespace
 
-EventLog::EventLog(const std::vector<core::ServiceConfig>& services) {
-  for (const auto& service : services) histories_.try_emplace(service.name);
-}
-
-const core::History* EventLog::history_of(std::string_view service) const {
-  const auto found = histories_.find(service);
-  return found == histories_.end() ? nullptr : &found->second;
-}
-
-core::History* EventLog::find(std::string_view service) {
-  const auto found = histories_.find(service);
-  return found == histories_.end() ? nullptr : &found->second;
+EventLog::EventLog(os::FdStore& fds, const std::vector<core::ServiceConfig>& services) : past_(fds) {
+  for (const auto& service : services) past_.add_service(service.name);
 }
 
 void EventLog::announce(core::Event event) {
   event.sequence = ++last_event_;
   event.time_ms = unix_ms();
   log::event(level_of(event), event);
-  if (auto* history = find(event.service)) history->add(event);
+  if (auto* history = past_.of(event.service)) history->add(event);
   if (publisher_) publisher_->event(event);
 }
 
@@ -50,12 +40,12 @@ void EventLog::failed(const core::FailureRow& row, const std::string& summary) {
   event.text = row.kind + " " + row.id;
   event.detail = summary;
   announce(std::move(event));
-  if (auto* history = find(row.service)) history->failed(row, summary);
+  if (auto* history = past_.of(row.service)) history->failed(row, summary);
   if (publisher_) publisher_->failure_recorded(row);
 }
 
 void EventLog::finished(const Subject& subject, const Finished& finished) {
-  if (auto* history = find(subject.service))
+  if (auto* history = past_.of(subject.service))
     history->finished(subject.worker, finished.completed, finished.cut);
 }
 

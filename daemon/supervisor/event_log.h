@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 
@@ -10,6 +9,7 @@
 #include "core/records.h"
 #include "core/service_config.h"
 #include "supervisor/failures.h"
+#include "supervisor/past.h"
 
 namespace refork::supervisor {
 
@@ -17,7 +17,8 @@ namespace refork::supervisor {
 // doors.
 class EventLog {
  public:
-  explicit EventLog(const std::vector<core::ServiceConfig>& services);
+  EventLog(os::FdStore& fds, const std::vector<core::ServiceConfig>& services);
+  void adopt(Handover& handover) { past_.adopt(handover); }  // what an earlier reforkd has told
   void publish_to(core::Publisher* publisher) { publisher_ = publisher; }
 
   void announce(core::Event event);  // fills in sequence and time
@@ -25,13 +26,13 @@ class EventLog {
   void finished(const Subject& subject, const Finished& finished);
   void message(core::WorkerId worker, std::string_view json);  // of an application; told to the doors only
   void changed();                                              // something that status() shows
-  const core::History* history_of(std::string_view service) const;  // null: none of ours
+  const core::History* history_of(std::string_view service) {
+    return past_.of(service);
+  }  // null: none of ours
 
  private:
-  core::History* find(std::string_view service);
-
   core::Publisher* publisher_ = nullptr;
-  std::map<std::string, core::History, std::less<>> histories_;
+  Past past_;
   std::uint64_t last_event_ = 0;
 };
 

@@ -44,6 +44,7 @@ state::Service ServiceRunner::state() const {
   kept.ready = config.ready;
   kept.drain_deadline = config.drain_deadline;
   kept.failures = failures_;
+  kept.shown = shown_;
   kept.core = core::take_snapshot(service_);
   kept.listeners = listeners_.state();
   for (const auto& [id, process] : processes_) kept.processes.push_back(state_of(*process));
@@ -174,6 +175,11 @@ void ServiceRunner::resume() {
   if (!before_) return;
   const auto before = *std::exchange(before_, std::nullopt);
   resumed_ = true;
+  shown_ = before.shown;
+  const auto count = before.processes.size();
+  announce(0, 0, "reforkd-started",
+           "reforkd was started again, and goes on with " + std::to_string(count) +
+               (count == 1 ? " worker" : " workers"));
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     core::restore(service, before.core, now, out);
   });

@@ -33,7 +33,7 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       setup_(std::move(setup)),
       started_ms_(unix_ms()),
       symbolizer_(loop, {symbolizer_places(), {}, [this](const std::string& name) { return user_of(name); }}),
-      events_(setup_.config.services),
+      events_(setup_.fds, setup_.config.services),
       failures_(
           store, symbolizer_,
           [this](const core::FailureRow& row, const std::string& summary) { events_.failed(row, summary); }),
@@ -111,6 +111,7 @@ Result<void> Supervisor::prepare() {
   os::become_subreaper();
   if (auto exits = handover_.take_own(keeper_exits_name))
     if (auto log = os::ExitLog::adopt(std::move(exits))) shared_.exits = std::move(*log);
+  events_.adopt(handover_);
   before_ = state_.read(handover_);
   open_notify_socket();
   if (auto opened = open_services(); !opened) return opened;

@@ -120,5 +120,22 @@ TEST(Why, WhatIsNotThereIsAMistake) {
   EXPECT_EQ(daemon.ctl({"why"}).code, 2);
 }
 
+TEST(Why, RemembersWhatHappenedBeforeReforkdDied) {
+  Daemon daemon = web_of("http_threads", {"--workers", "1", "--floor", "0"});
+  EXPECT_EQ(http_get(daemon.address(), "/error").status, 500);
+  const std::string id = complete_failures(daemon, 1)[0]["id"];
+  ASSERT_TRUE(wait_until_settled(daemon));
+  const json before = entry(daemon, "web/0", "worker-started", 2);
+  daemon.kill();
+  daemon.kill();
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_EQ(entry(daemon, "web/0", "failure", 1)["failure"], id);
+  EXPECT_EQ(entry(daemon, "web/0", "worker-started", 2), before);
+  EXPECT_EQ(before["failure"], id);
+  EXPECT_THAT(daemon.ctl({"why", "web"}).out,
+              AllOf(HasSubstr("reforkd was started again, and goes on with 1 worker, 2 times"),
+                    HasSubstr("worker 1 failed: exception")));
+}
+
 }  // namespace
 }  // namespace refork::test

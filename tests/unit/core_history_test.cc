@@ -220,6 +220,70 @@ TEST(History, TextsAreBoundedAndClean) {
 
 // ---- what is so at the moment
 
+// ---- another life
+
+// What the next reforkd knows: the last that was said of each entry.
+History next_life(const std::vector<HistoryEntry>& said) {
+  History next;
+  for (const auto& entry : said) next.restore(entry);
+  return next;
+}
+
+TEST(History, IsTheSameInTheNextLife) {
+  std::vector<HistoryEntry> said;
+  Told told(Scene::workers(2));
+  told.history = History([&said](const HistoryEntry& entry) { said.push_back(entry); });
+  told.begin(2);
+  told.tell_failure(1, 0, "f1");
+  told.tell_failure(1, 0, "f2");
+  told.fail(1);
+  told.ready(3);
+  told.tell();
+  told.leave(1, 0);
+  told.tell();
+  told.history.finished(1, 5, 0);
+  const auto before = told.history.entries({}), after = next_life(said).entries({});
+  ASSERT_EQ(whats(after), whats(before));
+  EXPECT_EQ(find(after, "failure", 1).count, 2u);
+  EXPECT_EQ(find(after, "worker-started", 3).instead_of, 1u);
+  EXPECT_EQ(find(after, "worker-started", 3).failure, "f1");
+  EXPECT_TRUE(find(after, "worker-started", 3).duration_ms);
+  EXPECT_EQ(find(after, "worker-ended", 1).completed, 5u);
+}
+
+TEST(History, GoesOnWithItsNumbersAndKnowsWhosePlaceIsTaken) {
+  std::vector<HistoryEntry> said;
+  Told told(Scene::workers(1));
+  told.history = History([&said](const HistoryEntry& entry) { said.push_back(entry); });
+  told.begin(1);
+  const auto highest = said.back().number;
+  told.history = next_life(said);
+  told.fail(1);
+  told.tell();
+  const auto started = find(told.history.entries({}), "worker-started", 2);
+  EXPECT_EQ(started.instead_of, 1u);
+  EXPECT_GT(started.number, highest);
+}
+
+TEST(History, TheRestartsOfReforkdInARowAreOneAndStandForTheWorkersThatWereAdopted) {
+  Told told(Scene::workers(1));
+  told.begin(1);
+  Event restarted, adopted;
+  restarted.type = "reforkd-started";
+  adopted.type = "worker-adopted";
+  adopted.slot = 0;
+  adopted.worker = 1;
+  for (restarted.time_ms = start_ms + 1; restarted.time_ms < start_ms + 100; ++restarted.time_ms) {
+    told.history.add(restarted);
+    told.history.add(adopted);
+  }
+  const auto all = told.history.entries({});
+  EXPECT_EQ(std::ranges::count(all, "reforkd-started", &HistoryEntry::what), 1);
+  EXPECT_EQ(find(all, "reforkd-started", 0).count, 99u);
+  EXPECT_EQ(find(all, "reforkd-started", 0).time_ms, start_ms + 99);
+  for (const auto& entry : all) EXPECT_NE(entry.what, "worker-adopted");
+}
+
 TEST(Conditions, OfARunningServiceThereAreNone) {
   Told told(Scene::workers(2));
   told.begin(2);

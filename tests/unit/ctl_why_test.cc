@@ -145,12 +145,22 @@ TEST_F(WhyTest, WhatAWorkerSaidCannotDriveATerminalAndNoLineIsTooWide) {
     EXPECT_LE(columns(text.substr(start, text.find('\n', start) - start)), view.width);
 }
 
+TEST_F(WhyTest, TheRestartsOfReforkdAreALineOfTheirOwn) {
+  auto why = one_error();
+  why.history = {entry(0, 0, "reforkd-started", "reforkd was started again, and goes on with 2 workers")};
+  EXPECT_NE(
+      render_why(why, view).find("12:00:00.000  reforkd was started again, and goes on with 2 workers\n"),
+      std::string::npos);
+  why.history[0].count = 3;
+  EXPECT_NE(render_why(why, view).find("2 workers, 3 times\n"), std::string::npos);
+}
+
 TEST_F(WhyTest, WithoutAPastItIsSaid) {
   auto why = one_error();
   why.history.clear();
   EXPECT_EQ(render_why(why, view),
             "web/1: serving, worker 17 (pid 4242) since 12:03:10\n"
-            "  Nothing has happened to it since reforkd started.\n");
+            "  Nothing has happened to it yet.\n");
 }
 
 TEST_F(WhyTest, InJsonWhatDoesNotApplyIsNull) {

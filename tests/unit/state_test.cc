@@ -3,12 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 
 #include "core_scene.h"
+#include "state/lines.h"
 #include "state/memory.h"
 
 namespace refork::state {
@@ -128,6 +130,106 @@ TEST(StateMemory, TheDeathOfItsWriterAtAnyMomentLeavesAWholeText) {
     ASSERT_GE(text->size(), 100u);
     EXPECT_EQ(text->find_first_not_of((*text)[0]), std::string::npos);
   }
+}
+
+// ---- the history's lines
+
+TEST(StateLines, AreReadAsTheyWereAdded) {
+  auto lines = Lines::create();
+  ASSERT_TRUE(lines);
+  EXPECT_TRUE(lines->read().empty());
+  for (const char* line : {"one", "", "three"}) EXPECT_TRUE(lines->append(line));
+  EXPECT_EQ(lines->read(), (std::vector<std::string>{"one", "", "three"}));
+  auto next = Lines::adopt(base::UniqueFd(::dup(lines->fd())));
+  ASSERT_TRUE(next);
+  EXPECT_TRUE(next->append("four"));
+  EXPECT_EQ(next->read(), (std::vector<std::string>{"one", "", "three", "four"}));
+}
+
+TEST(StateLines, ARewriteTakesThePlaceOfAll) {
+  auto lines = Lines::create();
+  for (const char* round : {"a", "b", "c"}) {
+    while (!lines->crowded()) ASSERT_TRUE(lines->append(std::string(1000, 'x')));
+    ASSERT_TRUE(lines->rewrite({"kept", round}));
+    EXPECT_FALSE(lines->crowded());
+    ASSERT_TRUE(lines->append("later"));
+    const auto next = Lines::adopt(base::UniqueFd(::dup(lines->fd())));
+    EXPECT_EQ(next->read(), (std::vector<std::string>{"kept", round, "later"}));
+  }
+}
+
+TEST(StateLines, TakeNoMoreThanTheyHavePlaceFor) {
+  auto lines = Lines::create();
+  ASSERT_TRUE(lines->append("first"));
+  EXPECT_FALSE(lines->append(std::string(Lines::half_size - 6, 'x')));
+  EXPECT_TRUE(lines->append(std::string(Lines::half_size - 7, 'x')));
+  EXPECT_EQ(lines->read().size(), 2u);
+  EXPECT_EQ(lines->rewrite({std::string(Lines::half_size, 'x')}).error().code, EMSGSIZE);
+  EXPECT_TRUE(lines->rewrite({std::string(Lines::half_size - 1, 'x')}));
+}
+
+TEST(StateLines, ATornOneIsNone) {
+  auto lines = Lines::create();
+  ASSERT_TRUE(lines->append("whole"));
+  ASSERT_EQ(::pwrite(lines->fd(), "torn in the middle", 18, 4096 + 6), 18);
+  auto next = Lines::adopt(base::UniqueFd(::dup(lines->fd())));
+  EXPECT_TRUE(next->append("next"));
+  EXPECT_EQ(next->read(), (std::vector<std::string>{"whole", "next"}));
+  auto empty = base::UniqueFd(::memfd_create("empty", MFD_CLOEXEC));
+  EXPECT_EQ(Lines::adopt(std::move(empty)).error().code, EPROTO);
+}
+
+TEST(StateLines, TheDeathOfTheirWriterAtAnyMomentLosesNoWholeOne) {
+  for (int round = 0; round < 20; ++round) {
+    auto lines = Lines::create();
+    int ready[2];
+    ASSERT_EQ(::pipe(ready), 0);
+    const pid_t writer = ::fork();
+    if (writer == 0) {
+      std::vector<std::string> kept;
+      for (std::size_t i = 0;; ++i) {
+        kept.push_back(std::to_string(i) + std::string(i % 3000, 'x'));
+        if (i % 50 == 49) {
+          kept.erase(kept.begin(), kept.end() - 10);
+          static_cast<void>(lines->rewrite(kept).ok());
+        } else if (!lines->append(kept.back())) {
+          ::_exit(1);
+        }
+        if (i == 20U * static_cast<std::size_t>(round) && ::write(ready[1], "r", 1) != 1) ::_exit(1);
+      }
+    }
+    char byte;
+    ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+    ::kill(writer, SIGKILL);
+    ::waitpid(writer, nullptr, 0);
+    for (const int fd : ready) ::close(fd);
+    const auto found = Lines::adopt(base::UniqueFd(::dup(lines->fd())))->read();
+    ASSERT_FALSE(found.empty());
+    std::size_t number = std::stoul(found[0]);
+    for (const auto& line : found) {
+      ASSERT_EQ(line, std::to_string(number) + std::string(number % 3000, 'x'));
+      ++number;
+    }
+    EXPECT_GT(number, 20U * static_cast<std::size_t>(round));
+  }
+}
+
+TEST(StateCodec, AnEntryOfTheHistoryIsGivenBack) {
+  core::HistoryEntry entry;
+  entry.number = 7;
+  entry.slot = 2;
+  entry.what = "worker-started";
+  entry.detail = "\"quoted\"";
+  entry.instead_of = 5;
+  entry.waited_for = "its backoff";
+  entry.duration_ms = 12;
+  const auto told = decode_told(encode(Told{"web", entry}));
+  ASSERT_TRUE(told) << told.error().what;
+  EXPECT_EQ(told->service, "web");
+  EXPECT_EQ(encode(*told), encode(Told{"web", entry}));
+  EXPECT_EQ(told->entry.slot, 2u);
+  EXPECT_EQ(told->entry.cut, std::nullopt);
+  for (const char* line : {"", "{}", R"({"service":"web"})", "[1]"}) EXPECT_FALSE(decode_told(line));
 }
 
 }  // namespace
