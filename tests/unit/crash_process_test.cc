@@ -26,7 +26,7 @@ using ::testing::Not;
 // A sanitizer has handlers of its own, which end the process in their way: most tests are about ours alone.
 const std::string no_handlers =
     "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_sigtrap=0:handle_abort=0:detect_"
-    "leaks=0:detect_stack_use_after_return=0";
+    "leaks=0:detect_stack_use_after_return=0:atexit_sleep_ms=0";
 
 FakePrimary::Options with(std::vector<std::string> arguments, bool supervised = true) {
   FakePrimary::Options options;
@@ -130,6 +130,72 @@ TEST(Crash, OfAStackThatOverflowedIsRecordedOnAnotherOne) {
     EXPECT_EQ(crash->frames.size(), recorder::crash_frames);
     EXPECT_THAT(crash->domains, ElementsAre("inner", "http"));
   }
+}
+
+// The thread has neither begun a request nor left a domain before.
+TEST(Crash, OfAStackThatOverflowedInItsFirstDomainIsRecorded) {
+  for (const std::string where : {"--bare", "--scope"}) {
+    Dead dead({"overflow", "other", "--bare", where});
+    EXPECT_EQ(dead.exit.signal, SIGSEGV);
+    const auto crash = dead.crash();
+    ASSERT_TRUE(crash) << where;
+    EXPECT_THAT(crash->domains, ElementsAre("bare"));
+    EXPECT_FALSE(crash->has_request);
+  }
+}
+
+TEST(Crash, IsRecordedOnASmallAlternateStackOfTheApplication) {
+  for (const std::string way : {"null", "overflow"}) {
+    Dead dead({way, "other", "--small-stack"});
+    EXPECT_EQ(dead.exit.signal, SIGSEGV);
+    const auto crash = dead.crash();
+    ASSERT_TRUE(crash) << way;
+    EXPECT_TRUE(crash->complete) << way;
+    EXPECT_EQ(crash->label, "GET /crash?token=7");
+    ASSERT_EQ(crash->frames.size(), 1u) << "there is no room for the unwinder";
+    EXPECT_THAT(crash->frames[0].module, HasSubstr("crash_subject"));
+  }
+}
+
+TEST(Crash, OfAThreadThatBlocksAllSignalsIsRecorded) {
+  Dead dead({"null", "other", "--blocked"});
+  EXPECT_EQ(dead.exit.signal, SIGSEGV);
+  ASSERT_TRUE(dead.crash());
+  EXPECT_TRUE(dead.crash()->complete);
+}
+
+#ifndef __SANITIZE_THREAD__  // which delivers no timer to a thread that runs a handler
+// The handler waits for the unwinder's lock, which its own thread holds.
+TEST(Crash, WhoseHandlerCannotGoOnEndsAllTheSame) {
+  for (const std::string drive : {"--thread", "--fd"}) {
+    Dead dead({"unwinder", "--blocked", drive});
+    EXPECT_EQ(dead.exit.signal, SIGSEGV) << drive;
+    const auto crash = dead.crash();
+    ASSERT_TRUE(crash) << drive;
+    EXPECT_EQ(crash->label, "GET /crash?token=7");
+    EXPECT_FALSE(dead.primary.skip_to<proto::Crash>().contained);
+  }
+}
+
+#endif
+
+TEST(Crash, LeavesASignalOfTheApplicationAlone) {
+  FakePrimary primary(CRASH_SUBJECT, with({"null", "--own-signal"}));
+  primary.welcome();
+  ASSERT_TRUE(primary.printed("started"));
+  EXPECT_FALSE(primary.recorder().answers_stacks());
+  primary.process().signal(recorder::stacks_signal());
+  EXPECT_TRUE(primary.printed("the application's signal"));
+  primary.tell("die");
+  EXPECT_EQ(primary.wait().signal, SIGSEGV);
+  EXPECT_TRUE(primary.recorder().crash());
+}
+
+TEST(Crash, InADestructorDuringUnwindingIsRecorded) {
+  Dead dead({"destructor", "other"});
+  EXPECT_EQ(dead.exit.signal, SIGSEGV);
+  ASSERT_TRUE(dead.crash());
+  EXPECT_TRUE(dead.crash()->complete);
 }
 
 TEST(Crash, NamesTheAddressOfTheFault) {
@@ -240,6 +306,14 @@ TEST(Crash, MayBeHandledFirstByAHandlerInstalledLater) {
   EXPECT_TRUE(dead.crash());
 }
 
+// Which has blocked the signal meanwhile: a fault of the unwinder is to be survived all the same.
+TEST(Crash, OfADamagedStackIsHandledBehindALaterHandler) {
+  Dead dead({"frames", "--later-handler"});
+  EXPECT_EQ(dead.exit.signal, SIGSEGV);
+  ASSERT_TRUE(dead.crash());
+  EXPECT_TRUE(dead.crash()->complete);
+}
+
 TEST(Crash, WithoutReforkdIsALineOnStderr) {
   FakePrimary primary(CRASH_SUBJECT, with({"wild"}, false));
   primary.tell("die");
@@ -310,6 +384,7 @@ TEST(Containment, EndsAtTheDeadlineWhereTheOthersWaitForTheFrozenThread) {
   EXPECT_EQ(worker.primary.recorder().in_flight()->at(0).label, "GET /busy");
 }
 
+#ifndef __SANITIZE_THREAD__  // as above
 // The driver is the thread that is frozen: nobody is left but the kernel's timer.
 TEST(Containment, EndsAtTheDeadlineWhereNobodyDrives) {
   Containing worker({"null", "--fd", "--keep-busy", "60000", "--deadline", "200"});
@@ -318,6 +393,57 @@ TEST(Containment, EndsAtTheDeadlineWhereNobodyDrives) {
   EXPECT_TRUE(worker.primary.skip_to<proto::Crash>().contained);
   EXPECT_EQ(worker.primary.wait().signal, SIGSEGV);
   EXPECT_EQ(worker.primary.recorder().crashes().size(), 1u);
+}
+#endif
+
+// Whatever lock the frozen thread holds (the allocator's, the unwinder's, one of librefork's own): the others
+// finish if they do not need it, and the deadline ends the process if it is needed to finish.
+TEST(Containment, EndsByTheSignalWhereverTheFaultWas) {
+  std::vector<std::string> ways = {"destructor", "error-handler", "callback"};
+#ifndef SANITIZED  // whose allocator has no such list
+  ways.push_back("allocator");
+#endif
+#ifndef __SANITIZE_THREAD__  // as above
+  ways.push_back("unwinder");
+#endif
+  for (const auto& way : ways) {
+    SCOPED_TRACE(way);
+    Containing worker({way, "other", "--keep-busy", "200", "--deadline", "3000"});
+    worker.primary.expect<proto::Hello>();
+    ASSERT_TRUE(worker.primary.printed("busy"));
+    worker.primary.tell("die");
+    EXPECT_TRUE(worker.primary.skip_to<proto::Crash>().contained);
+    EXPECT_TRUE(worker.primary.printed("answered"));
+    EXPECT_EQ(worker.primary.wait().signal, SIGSEGV);
+    const auto crashes = worker.primary.recorder().crashes();
+    ASSERT_EQ(crashes.size(), 1u);
+    EXPECT_TRUE(crashes[0].contained);
+    EXPECT_EQ(crashes[0].label, "GET /crash?token=7");
+  }
+}
+
+TEST(Containment, OfASecondFaultWhileDrainingIsRecordedToo) {
+  Containing worker({"two-requests", "--keep-busy", "300"});
+  worker.primary.welcome(20'000);
+  ASSERT_TRUE(worker.primary.printed("busy"));
+  worker.primary.tell("die");
+  EXPECT_TRUE(worker.primary.skip_to<proto::Crash>().contained);
+  EXPECT_TRUE(worker.primary.skip_to<proto::Crash>().contained);
+  EXPECT_EQ(worker.primary.wait().signal, SIGSEGV);
+  EXPECT_EQ(worker.primary.recorder().crashes().size(), 2u);
+  EXPECT_TRUE(worker.primary.recorder().in_flight()->empty());
+}
+
+TEST(Containment, IsForThreadsWithAPreparedAnswerOnly) {
+  for (const std::string thread : {"main", "other"}) {
+    Containing worker({"null", thread, "--bare", "--keep-busy", "60000"});
+    worker.primary.welcome();
+    worker.primary.tell("die");
+    EXPECT_FALSE(worker.primary.skip_to<proto::Crash>().contained);
+    EXPECT_EQ(worker.primary.wait().signal, SIGSEGV);
+    ASSERT_TRUE(worker.primary.recorder().crash());
+    EXPECT_FALSE(worker.primary.recorder().crash()->contained);
+  }
 }
 
 TEST(Containment, IsForFaultsOnly) {

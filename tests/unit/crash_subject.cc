@@ -7,6 +7,11 @@
 //   --lock                             ... and then wants a lock that the faulting thread holds
 //   --deadline MS                      of a drain, until reforkd names another one
 //   --fd                               no control thread
+//   --bare                             it dies in a run of a domain, without a request
+//   --scope                            ... in a Scope
+//   --small-stack                      in a thread whose own alternate stack is small
+//   --blocked                          in a thread that blocks all signals
+//   --own-signal                       the application handles the signal of stacks itself
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -129,6 +134,46 @@ void wait_for_signal() {
   while (true) ::pause();
 }
 void terminate() { std::terminate(); }
+// A fault of the unwinder while it holds its lock: a table of frames that leads nowhere. Whoever walks a
+// stack waits for the lock from now on.
+extern "C" void __register_frame(void*);
+REFORK_UNCHECKED void lock_unwinder() {
+  const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  auto* memory = static_cast<char*>(
+      ::mmap(nullptr, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ::mprotect(memory + size, size, PROT_NONE);
+  const auto length = static_cast<std::uint32_t>(size);  // the next entry lies beyond
+  std::memcpy(memory, &length, sizeof length);
+  __register_frame(memory);
+  throw 1;
+}
+// The allocator faults on a list that was overwritten, and holds its lock.
+REFORK_UNCHECKED void fault_in_allocator() {
+  constexpr std::size_t size = 4000;  // neither for the thread's cache nor for a mapping
+  void* const block = std::malloc(size);
+  void* const fence = std::malloc(size);
+  auto* links = reinterpret_cast<volatile std::uintptr_t*>(reinterpret_cast<std::uintptr_t>(block) + nowhere);
+  std::free(block);
+  links[1] = 0x10;
+  zero = std::malloc(4 * size) == fence;
+}
+struct FaultsInTheEnd {
+  ~FaultsInTheEnd() { null_read(); }
+};
+void unwind_into_fault() {
+  const FaultsInTheEnd end;
+  throw 1;
+}
+void fault_in_error_handler() {
+  const refork::Domain domain("failing");
+  domain.on_error([](const refork::Failure&) { null_read(); });
+  domain.run([] { throw 1; });
+}
+void fault_in_callback() {
+  Worker::current()->on_pause([] { null_read(); });
+  refork::Failure failure;
+  Worker::current()->fail(failure);
+}
 void spin() {
   say("spinning");
   while (zero == 0) {
@@ -182,6 +227,11 @@ const std::map<std::string, void (*)()> ways = {{"null", null_read},
                                                 {"wait", wait_for_signal},
                                                 {"terminate", terminate},
                                                 {"spin", spin},
+                                                {"unwinder", lock_unwinder},
+                                                {"allocator", fault_in_allocator},
+                                                {"destructor", unwind_into_fault},
+                                                {"error-handler", fault_in_error_handler},
+                                                {"callback", fault_in_callback},
                                                 {"fork", fork_a_child},
                                                 {"clone", clone_a_child},
                                                 {"two", two_at_once}};
@@ -216,6 +266,7 @@ void install(void (*handler)(int, siginfo_t*, void*), struct sigaction* before =
 struct Arguments {
   std::string way, thread = "main", alone_handler;
   bool later = false, contain = false, lock = false, fd = false;
+  bool bare = false, scope = false, small_stack = false, blocked = false, own_signal = false;
   int busy_ms = -1, deadline_ms = 0;
 };
 
@@ -229,6 +280,11 @@ Arguments parse(int argc, char** argv) {
     if (word == "--contain") arguments.contain = true;
     if (word == "--lock") arguments.lock = true;
     if (word == "--fd") arguments.fd = true;
+    if (word == "--bare") arguments.bare = true;
+    if (word == "--scope") arguments.scope = true;
+    if (word == "--small-stack") arguments.small_stack = true;
+    if (word == "--blocked") arguments.blocked = true;
+    if (word == "--own-signal") arguments.own_signal = true;
     if (word == "--keep-busy") arguments.busy_ms = std::atoi(argv[++i]);
     if (word == "--deadline") arguments.deadline_ms = std::atoi(argv[++i]);
     if (word == "other") arguments.thread = word;
@@ -238,8 +294,40 @@ Arguments parse(int argc, char** argv) {
 
 std::mutex application_lock;
 
+// The least that the system's own headers ever called enough, above a page that is not there.
+void take_small_stack() {
+  constexpr std::size_t size = 8192;
+  auto* memory = static_cast<char*>(
+      ::mmap(nullptr, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ::mprotect(memory, size, PROT_NONE);
+  stack_t stack{};
+  stack.ss_sp = memory + size;
+  stack.ss_size = size;
+  if (::sigaltstack(&stack, nullptr) != 0) ::_exit(97);
+}
+
+void block_signals() {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+}
+
+// A thread that has nothing to do with any request.
+void die_bare(const Arguments& arguments) {
+  const refork::Domain domain("bare");
+  if (arguments.scope) {
+    const auto scope = domain.enter();
+    ways.at(arguments.way)();
+  } else {
+    domain.run([&] { ways.at(arguments.way)(); });
+  }
+}
+
 // A request that dies.
 void die(Worker& worker, const Arguments& arguments) {
+  if (arguments.small_stack) take_small_stack();
+  if (arguments.blocked) block_signals();
+  if (arguments.bare) return die_bare(arguments);
   refork::Domain domain("http"), inner("inner");
   auto request = worker.begin("GET /crash?token=7", domain);
   auto hold = worker.hold();
@@ -252,6 +340,18 @@ void die(Worker& worker, const Arguments& arguments) {
       ways.at(arguments.way)();
     });
   });
+}
+
+// Two requests that die, one after the other.
+void die_twice(Worker& worker, Arguments arguments) {
+  arguments.way = "null";
+  std::thread first([&] { die(worker, arguments); });
+  std::thread second([&] {
+    while (!worker.draining()) std::this_thread::yield();
+    die(worker, arguments);
+  });
+  first.join();
+  second.join();
 }
 
 // Another request, which is not to be disturbed.
@@ -275,6 +375,11 @@ int run(const Arguments& arguments) {
   if (arguments.alone_handler == "exit") install(exit_handler);
   if (arguments.alone_handler == "return") install(return_handler);
   if (arguments.alone_handler == "mend") install(mend_handler);
+  if (arguments.own_signal) {
+    struct sigaction action {};
+    action.sa_handler = [](int) { say("the application's signal"); };
+    ::sigaction(SIGRTMAX - 3, &action, nullptr);
+  }
   Worker::Options options;
   options.contain_faults = arguments.contain;
   if (arguments.deadline_ms > 0) options.drain_deadline = std::chrono::milliseconds(arguments.deadline_ms);
@@ -291,6 +396,8 @@ int run(const Arguments& arguments) {
   await_command();
   if (arguments.way == "none") {
     busy.join();
+  } else if (arguments.way == "two-requests") {
+    die_twice(worker, arguments);
   } else if (arguments.thread == "other") {
     std::thread([&] { die(worker, arguments); }).join();
   } else {

@@ -84,14 +84,16 @@ class REFORK_API Hold {
 // stacks of threads are asked for) and, while draining, SIGRTMAX-2, the deadline's kernel timer; leave these
 // to it, or call drain() from your own handling of SIGTERM.
 //
-// It also handles what a process dies of: SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, and SIGSYS and SIGTRAP
-// where nobody does yet. It records the fault, tells reforkd, which starts the replacement at once, and then
-// goes on to the handler that was there before it, or lets the process die of the signal as it would have
-// done, with its core. So a handler that recovers from such signals (a garbage collector's, a sandbox's) is
-// to be installed after the Worker is made, and to pass on to the Worker's what it does not recover from; one
-// that was there before is called too late to keep the process. A stack overflow is recorded in the main
-// thread and in threads that have begun a request or run a domain: they have an alternate stack, their own or
-// librefork's.
+// It also handles what a process dies of: SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, and SIGSYS and
+// SIGTRAP where nobody does yet. It records the fault, tells reforkd, which starts the replacement at
+// once, and then goes on to the handler that was there before it, or lets the process die of the signal as
+// it would have done, with its core. So a handler that recovers from such signals (a garbage collector's,
+// a sandbox's) is to be installed after the Worker is made, and to pass on to the Worker's what it does
+// not recover from; one that was there before is called too late to keep the process. A stack overflow is
+// recorded in the thread that made the Worker, and in those that began a request or entered a domain
+// since: they have an alternate stack, their own or librefork's. In any other thread it ends the process
+// without a stack in its record, as it does where SIGSEGV is blocked. On an alternate stack of the
+// application's with less than 16 KiB to spare the record names the instruction alone.
 //
 // All members may be called from any thread. Callbacks run on the worker's control thread or, for on_pause,
 // on the thread whose error caused it (on the control thread if another callback was under way); in Drive::fd

@@ -13,8 +13,9 @@
 namespace refork::crash {
 namespace {
 
-constexpr std::uint64_t grace_ms = 1000;  // for a thread that was told to die
-constexpr int exit_base = 128;            // plus the signal: if all else fails
+constexpr std::uint64_t grace_ms = 1000;       // for a thread that was told to die
+constexpr std::uint64_t enforcement_ms = 500;  // after the drain's own deadline
+constexpr int exit_base = 128;                 // plus the signal: if all else fails
 
 void set_default(int signal) noexcept {
   struct sigaction action {};
@@ -55,7 +56,20 @@ void let_die(int signal, const siginfo_t& info) noexcept {
   queue_to(thread_id(), signal, info);
 }
 
-bool contained() noexcept { return state.frozen.known.load(std::memory_order_acquire); }
+void unblock() noexcept {
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, recorder::stacks_signal()})
+    set_blocked(SIG_UNBLOCK, signal);
+}
+
+bool contained() noexcept { return state.drains.load(std::memory_order_acquire); }
+
+// The timer is for a process whose threads never finish, because of a lock that the frozen one holds, or
+// where no thread is left that could see to it.
+void tell_contained() noexcept {
+  if (!state.drains.exchange(true)) arm_timer(state.contained_limit_ms.load() + enforcement_ms);
+  send(state.contained);
+  state.wake();
+}
 
 void die() noexcept {
   state.released.store(1);
@@ -66,6 +80,7 @@ void die() noexcept {
 void enforce() noexcept {
   if (!state.dying.known.load(std::memory_order_acquire)) {
     if (contained()) die();
+    if (state.frozen.known.load(std::memory_order_acquire)) tell_contained();
     return;
   }
   if (!state.told.exchange(true)) send(state.crashed);

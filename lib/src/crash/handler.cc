@@ -29,8 +29,8 @@ using recorder::CrashSlot;
 using recorder::CrashState;
 using recorder::Writer;
 
-constexpr int answer_patience_ms = 1000;       // with a client that takes no bytes
-constexpr std::uint64_t enforcement_ms = 500;  // after the drain's own deadline
+// With a client that takes its answer slowly, or not at all.
+constexpr int answer_waits = 20, answer_wait_ms = 50;
 
 const struct sigaction& before(int signal) noexcept {
   const auto* found = std::find(fatal_signals.begin(), fatal_signals.end(), signal);
@@ -97,15 +97,19 @@ std::uint64_t write_crash(CrashSlot& slot, Writer& writer, int signal, const sig
 void send_answer() noexcept {
   const int fd = this_thread.answer_fd;
   const char* bytes = this_thread.bytes;
-  for (std::size_t left = this_thread.size; left > 0;) {
+  std::size_t left = this_thread.size;
+  for (int waits = 0; left > 0 && waits < answer_waits;) {
     const ssize_t part = ::send(fd, bytes, left, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (part > 0) {
       bytes += part;
       left -= static_cast<std::size_t>(part);
       continue;
     }
+    if (part < 0 && errno == EINTR) continue;
+    if (errno != EAGAIN) break;
     pollfd item{fd, POLLOUT, 0};
-    if (errno != EAGAIN || ::poll(&item, 1, answer_patience_ms) != 1) break;
+    ::poll(&item, 1, answer_wait_ms);
+    ++waits;
   }
   ::shutdown(fd, SHUT_WR);
 }
@@ -120,22 +124,22 @@ void freeze(bool first) noexcept {
 // False if it is not to be, or cannot be. Otherwise the thread stays here to the end.
 bool contain(Writer& writer, int signal, const siginfo_t& info, ucontext_t& context) noexcept {
   if (!state.contains.load() || !is_fault(signal, info) || !this_thread.answers || this_thread.control ||
-      state.dying.thread.load() != 0)
+      this_thread.freezes || state.dying.thread.load() != 0)
     return false;
   CrashSlot* const slot = writer.take_crash();
   if (slot == nullptr) return false;
+  this_thread.freezes = true;
   std::uint32_t nobody = 0;
   const bool first = state.frozen.thread.compare_exchange_strong(nobody, thread_id());
-  // Should the others never finish, because of a lock that this thread holds, or none of them be able to see
-  // to it.
-  if (first) arm_timer(state.contained_limit_ms.load() + enforcement_ms);
+  if (first) {
+    take(state.frozen, signal, info);
+    arm_timer(handler_limit_ms);
+  }
   send_answer();
   const std::uint64_t request = write_crash(*slot, writer, signal, info, context, true);
   writer.end(request);
   if (this_thread.holds) state.holds->fetch_sub(1);
-  if (first) take(state.frozen, signal, info);
-  send(state.contained);
-  state.wake();
+  tell_contained();
   freeze(first);
   let_die(signal, info);
   return true;
@@ -184,11 +188,12 @@ void handle(int signal, siginfo_t& info, void* context) noexcept {
     return pass_on(signal, info, context);
   }
   wait_for_death();
-  let_die(signal, info);
+  pass_on(signal, info, context);
 }
 
 extern "C" void refork_on_fatal(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
+  unblock();
   if (this_thread.guard != nullptr && is_fault(signal, *info)) siglongjmp(*this_thread.guard, 1);
   handle(signal, *info, context);
   errno = saved;
@@ -229,8 +234,14 @@ void install(std::size_t i) noexcept {
   state.installed[i] = ::sigaction(signal, &action, nullptr) == 0;
 }
 
+// Not where the application uses the signal itself: then nobody is asked for stacks, and nothing bounds the
+// time of a handler.
 void install_stacks() noexcept {
   struct sigaction action {};
+  if (::sigaction(recorder::stacks_signal(), nullptr, &action) != 0 ||
+      (is_function(action) && action.sa_sigaction != refork_on_stacks))
+    return;
+  action = {};
   action.sa_sigaction = refork_on_stacks;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
   action.sa_mask = mask();
@@ -296,6 +307,7 @@ void set_limit(std::chrono::milliseconds limit) noexcept {
 }
 
 void prepare_answer(std::uint64_t request, bool holds, int fd, std::string_view bytes) noexcept {
+  withdraw_answer();  // half of this one and half of another is none
   this_thread.request = request;
   this_thread.holds = holds;
   this_thread.answer_fd = fd;
@@ -305,7 +317,10 @@ void prepare_answer(std::uint64_t request, bool holds, int fd, std::string_view 
   this_thread.answers = true;
 }
 
-void withdraw_answer() noexcept { this_thread.answers = false; }
+void withdraw_answer() noexcept {
+  this_thread.answers = false;
+  std::atomic_signal_fence(std::memory_order_release);
+}
 
 void drives(bool does) noexcept { this_thread.control = does; }
 

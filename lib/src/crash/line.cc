@@ -67,7 +67,7 @@ class Text {
     if (length_ < sizeof text_) text_[length_++] = c;
   }
   std::size_t length_ = 0;
-  char text_[24 * 1024];
+  char text_[24 * 1024] = {};
 };
 
 std::string_view label_of(const recorder::CrashSlot& slot, bool show_query) noexcept {
@@ -115,7 +115,8 @@ void add_stack(Text& text, const recorder::CrashSlot& slot, const recorder::Modu
 
 void write_crash_line(const recorder::CrashSlot& slot, const recorder::ModuleSlot* modules,
                       bool show_query) noexcept {
-  static Text text;  // not on a small stack; its first user is its only one
+  // Not on a small stack; its first user is its only one. Constant, or making it would take a lock.
+  static constinit Text text;
   text << "{\"id\":\"crash-" << slot.time_ms << "-" << static_cast<std::uint64_t>(::getpid())
        << "\",\"revision\":1,\"time_ms\":" << slot.time_ms
        << ",\"pid\":" << static_cast<std::uint64_t>(::getpid()) << ",\"kind\":\"signal\",\"message\":\""

@@ -49,6 +49,7 @@ struct State {
   std::atomic<bool> told{false};           // reforkd knows that this process dies
   Fatal dying;                             // now
   Fatal frozen;                            // once the others have finished: the first that was contained
+  std::atomic<bool> drains{false};         // the process is to finish, and then to die of `frozen`
   std::atomic<std::uint32_t> released{0};  // a futex: the frozen thread goes on to die
 };
 extern State state;
@@ -64,8 +65,13 @@ void sleep_ms(std::uint64_t ms) noexcept;
 
 // The signal has its default meaning again and comes again, at the latest when the handler returns.
 void let_die(int signal, const siginfo_t& info) noexcept;
-// In the handler of the timer: whoever should have died by now did not come to it.
+// In the handler of the timer: whoever should have died by now, or have begun to drain, did not come to it.
 void enforce() noexcept;
+// A fault was contained: the process is to drain.
+void tell_contained() noexcept;
+// In a handler: its own faults reach it, and so does the timer, whatever this thread has blocked, or a
+// handler of the application that goes on to ours.
+void unblock() noexcept;
 
 // This thread's stack for the latest demand; `context` is what the signal interrupted.
 void answer_stacks(void* context) noexcept;

@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <cstddef>
 
+#include "crash/state.h"
+
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
 #endif
@@ -83,6 +85,7 @@ void meet_thread() noexcept {
   this_thread.met = true;
   const int saved = errno;
   give_stack();
+  unblock();  // a fault that is blocked ends the process without any handler
   errno = saved;
 }
 

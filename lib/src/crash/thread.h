@@ -15,6 +15,7 @@ struct Thread {
   bool control;       // it drives the Worker
   bool answers;       // an answer is prepared, below
   bool holds;         // the connection holds the worker
+  bool freezes;       // it has faulted and is contained
   int answer_fd;      // where the answer goes
   const char* bytes;  // prepared; the adapter's
   std::size_t size;

@@ -29,6 +29,16 @@ void step_back(ucontext_t& context) noexcept { context.uc_mcontext.pc = context.
 #error "refork's handlers of signals are written for x86-64 and aarch64"
 #endif
 
+// Left on an alternate stack for the unwinder, and for a fault that it meets. Ours have it; one that the
+// application gave its thread may be too small, and what lies below it is somebody's.
+constexpr std::size_t unwinder_room = 16 * 1024;
+
+bool has_room(const stack_t& alternate) noexcept {
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  const auto begin = reinterpret_cast<std::uintptr_t>(alternate.ss_sp);
+  return here < begin || here - begin >= alternate.ss_size || here - begin >= unwinder_room;
+}
+
 // Frames of handlers (ours, a sanitizer's) above the interrupted one.
 constexpr std::size_t most_handlers = 32;
 
@@ -77,6 +87,10 @@ void unwind(recorder::Writer& writer, ucontext_t& interrupted, recorder::Place* 
   const mcontext_t before = interrupted.uc_mcontext;
   guarded([&]() noexcept {
     Walk walk{writer, frames, frames + size, count};
+    if (!has_room(interrupted.uc_stack)) {
+      walk.add(pc_of(interrupted));
+      return;
+    }
     _Unwind_Backtrace(step, &walk);
     if (count.load(std::memory_order_relaxed) > 1) return;
     // A call to where there is no code: the place is named, and its caller is where the unwinder begins.

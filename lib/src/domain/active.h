@@ -15,7 +15,7 @@ std::uint64_t active(char* names, std::size_t size, std::atomic<std::uint32_t>* 
 // std::terminate was called, and has been recorded or is just being.
 bool terminating() noexcept;
 
-// Called on each thread from now on, as it leaves its first domain: entering one costs too little for more.
+// Called on each thread from now on, as it enters its first domain.
 void greet_threads(void (*greet)() noexcept) noexcept;
 
 }  // namespace refork::domain

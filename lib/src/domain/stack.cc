@@ -24,7 +24,10 @@ Frame* outside(const State* state) noexcept {
 
 namespace refork {
 
-Scope::Scope(detail::State* state) noexcept { detail::push(frame_, state, detail::Entry::scope); }
+Scope::Scope(detail::State* state) noexcept {
+  if (!detail::this_thread.greeted) detail::greet_this_thread();
+  detail::push(frame_, state, detail::Entry::scope);
+}
 
 Scope::~Scope() { detail::pop(frame_); }
 

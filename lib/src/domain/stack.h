@@ -11,7 +11,7 @@ struct Thread {
   bool handler_failed = false;      // see failed_handler.h
   bool recording = false;           // it is in the sink
   bool unusual = true;              // leaving a call takes more than taking it off the stack
-  bool greeted = false;             // it has left a domain before
+  bool greeted = false;             // it has entered a domain before
 };
 
 // initial-exec: one load from the thread pointer, also in the shared library (a few dozen bytes of static

@@ -18,7 +18,6 @@ void leave(Call& call) noexcept {
   pop(call.frame);
   if (call.frame.previous) return;
   this_thread.unusual = false;
-  if (!this_thread.greeted) greet_this_thread();
   if (this_thread.handler_failed) forget_failed_handler();
 }
 
@@ -67,6 +66,8 @@ __attribute__((visibility("hidden"), used)) void refork_domain_captured(Call& ca
 }
 
 __attribute__((visibility("hidden"), used)) void refork_domain_leave(Call& call) noexcept { leave(call); }
+
+__attribute__((visibility("hidden"), used)) void refork_domain_greet() noexcept { greet_this_thread(); }
 }
 
 // What the assembly takes for granted.
@@ -74,7 +75,8 @@ static_assert(sizeof(Call) == 1408 && offsetof(Call, kind) == 0 && offsetof(Call
               offsetof(Call, frame) == 16);
 static_assert(offsetof(Frame, previous) == 0 && offsetof(Frame, state) == 8 && offsetof(Frame, owner) == 16 &&
               offsetof(Frame, call) == 17 && offsetof(Frame, hides) == 18 && offsetof(Frame, below) == 24);
-static_assert(offsetof(Thread, top) == 0 && offsetof(Thread, unusual) == 18);
+static_assert(offsetof(Thread, top) == 0 && offsetof(Thread, unusual) == 18 &&
+              offsetof(Thread, greeted) == 19);
 
 // Returned refork::detail::run(State* state, Thunk call, void* argument), which goes on as
 // Returned refork_domain_call(State* state, void* context, Thunk call, void* argument, const CallKind* kind).
@@ -105,6 +107,9 @@ refork_domain_call:
  subq $1416,%rsp
  .cfi_adjust_cfa_offset 1416
  movq _ZN6refork6detail11this_threadE@gottpoff(%rip),%rax
+ cmpb $0,%fs:19(%rax)   # this_thread.greeted
+ je 4f
+5:
  movq %fs:(%rax),%r9
  movq %r8,(%rsp)        # kind
  movq %rsi,8(%rsp)      # context
@@ -147,6 +152,20 @@ refork_domain_landing:
  movq 8(%rsp),%rax
  movl $1,%edx
  jmp 1b
+4:                      # once a thread
+ movq %rdi,64(%rsp)
+ movq %rsi,72(%rsp)
+ movq %rdx,80(%rsp)
+ movq %rcx,88(%rsp)
+ movq %r8,96(%rsp)
+ callq refork_domain_greet
+ movq 64(%rsp),%rdi
+ movq 72(%rsp),%rsi
+ movq 80(%rsp),%rdx
+ movq 88(%rsp),%rcx
+ movq 96(%rsp),%r8
+ movq _ZN6refork6detail11this_threadE@gottpoff(%rip),%rax
+ jmp 5b
  .cfi_endproc
 
 3:                      # an empty handle: just the call
@@ -205,6 +224,9 @@ refork_domain_call:
  ldr x5,[x5,:gottprel_lo12:_ZN6refork6detail11this_threadE]
  mrs x6,tpidr_el0
  add x5,x5,x6
+ ldrb w6,[x5,19]        // this_thread.greeted
+ cbz w6,4f
+5:
  ldr x6,[x5]
  stp x4,x1,[sp]         // kind, context
  stp x6,x0,[sp,16]      // frame.previous = this_thread.top, frame.state
@@ -254,6 +276,15 @@ refork_domain_landing:
  ldr x0,[sp,8]
  mov x1,1
  b 1b
+4:                      // once a thread
+ stp x0,x1,[sp,64]
+ stp x2,x3,[sp,80]
+ stp x4,x5,[sp,96]
+ bl refork_domain_greet
+ ldp x0,x1,[sp,64]
+ ldp x2,x3,[sp,80]
+ ldp x4,x5,[sp,96]
+ b 5b
  .cfi_endproc
 
 3:                      // an empty handle: just the call
