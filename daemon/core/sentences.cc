@@ -46,6 +46,12 @@ std::string say_exit(const EndFacts& facts) {
   return "ended, nobody knows how";
 }
 
+std::string say_cut(const EndFacts& facts) {
+  if (facts.exit.cut == 0) return "";
+  return ", with " + std::to_string(facts.exit.cut) + (facts.exit.cut == 1 ? " request" : " requests") +
+         " under way";
+}
+
 // A crash that was contained: the other threads finished, and then it died of it.
 bool finished_before_it_died(const EndFacts& facts) {
   return facts.worker.contained && facts.worker.announced_end;
@@ -85,6 +91,12 @@ void classify_drained(const EndFacts& facts, EndOfLife& how) {
     how.ended.cause = "exit";
     how.report = Kind::exit;
     how.sentence = say_exit(facts) + " while draining";
+  } else if (facts.exit.cut > 0) {
+    how.ended.outcome = "died";
+    how.ended.cause = facts.exit.signal ? "signal" : "exit";
+    // Of one that was expelled the record of that tells.
+    if (!worker.expelled) how.report = Kind::exit;
+    how.sentence = say_exit(facts) + " while draining" + say_cut(facts);
   } else {
     how.ended.outcome = "clean";
     how.ended.cause = "drained";
@@ -127,7 +139,8 @@ EndOfLife classify(const EndFacts& facts) {
     if (how.ended.requested.empty()) how.ended.requested = "operator";
     how.ended.cause = "killed";
     if (worker.drain_began) how.ended.outcome = "died";
-    how.sentence = "killed by an operator";
+    how.sentence = "killed by an operator" + say_cut(facts);
+    if (facts.exit.cut > 0) how.report = Kind::signal;  // he wanted the worker gone, not these
   } else if (!booted(facts)) {
     how.ended.cause = "boot";
     how.report = worker.expelled ? Kind::protocol : Kind::boot;

@@ -43,6 +43,7 @@ struct Exit {
   std::string boot_error;  // it never ran: "exec /usr/bin/web: No such file or directory"
   bool oom = false;        // the kernel says that it killed it for want of memory
   std::string core_file = {};
+  std::size_t cut = 0;  // requests that it left without an answer
 };
 
 // What a worker has used up.

@@ -215,9 +215,9 @@ void ServiceRunner::resume_process(core::WorkerId id) {
     collect(*process, true);
     const auto logged =
         shared_.exits ? shared_.exits->find(process->spawned.pid, process->start_time) : std::nullopt;
-    const auto status = logged.value_or(os::ExitStatus{});
+    const auto exit = exit_of(*process, logged.value_or(os::ExitStatus{}));
     return feed([&](core::Service& service, core::Time now, core::Effects& out) {
-      service.on_exit(id, {status.code, status.signal, status.core, process->boot_error}, now, out);
+      service.on_exit(id, exit, now, out);
     });
   }
   announce(id, process->subject.slot, "worker-adopted", "serves on under a new reforkd");

@@ -25,7 +25,7 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   if (!status) return;
   if (never_ran(*process, *status)) return withdraw(worker);
   if (process->error_source) on_spawn_result(worker);
-  core::Exit exit{status->code, status->signal, status->core, process->boot_error};
+  core::Exit exit = exit_of(*process, *status);
   if (status->core) exit.core_file = os::find_core(traits, status->signal.value_or(0));
   const auto known = service_.workers().find(worker);
   const bool killed_here = known != service_.workers().end() && known->second.kill_sent;
@@ -34,6 +34,13 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     service.on_exit(worker, exit, now, out);
   });
+}
+
+core::Exit ServiceRunner::exit_of(const WorkerProcess& process, const os::ExitStatus& status) {
+  core::Exit exit{status.code, status.signal, status.core, process.boot_error};
+  if (!process.recorder) return exit;
+  if (const auto cut = process.recorder->reader().in_flight()) exit.cut = cut->size();
+  return exit;
 }
 
 // How it ended: its parent knows, and tells all others once it has reaped it, which it does at once but not

@@ -59,9 +59,11 @@ std::vector<Told> booting(bool linked) {
 std::vector<Told> linked(State state) {
   const bool idle = state == State::idle;
   if (state == State::draining)
-    return {{exit_0, {}, "drained"},
+    return {{exit_0, {"exit"}, "exit"},
             {exit_3, {"exit"}, "exit"},
             {quick_exit, {"exit"}, "exit"},
+            {quick_exit_0, {"exit"}, "exit"},
+            {return_from_main, {"exit"}, "exit"},
             {sigkill, {"signal"}, "signal"},
             {sigterm, {"deadline"}, "deadline"},  // it drains already
             {sigsegv, {"signal"}, "signal"},
@@ -75,6 +77,9 @@ std::vector<Told> linked(State state) {
   return {{exit_0, {"exit"}, "exit"},
           {exit_3, {"exit"}, "exit"},
           {quick_exit, {"exit"}, "exit"},
+          {quick_exit_0, {"exit"}, "exit"},
+          // Its last word is that it leaves, which it may.
+          {return_from_main, idle ? Kinds{} : Kinds{"exit"}, idle ? "drained" : "exit"},
           {sigkill, {"signal"}, "signal"},
           {sigterm, idle ? Kinds{} : Kinds{"deadline"}, idle ? "drained" : "deadline"},
           {sigsegv, {"signal"}, "signal"},
@@ -84,7 +89,7 @@ std::vector<Told> linked(State state) {
           {out_of_memory, {"terminate"}, "signal"},
           // Its library takes reforkd for gone, and drains.
           {hang, {"hang"}, idle ? "drained" : "deadline"},
-          {channel_closed, {idle ? "exit" : "protocol"}, idle ? "exit" : "drained"},
+          {channel_closed, {idle ? "exit" : "protocol"}, "exit"},
           {protocol, {"protocol"}, idle ? "drained" : "deadline"}};
 }
 
@@ -94,6 +99,8 @@ std::vector<Told> unlinked(State state) {
     return {{exit_0, {}, "drained"},
             {exit_3, {}, "drained"},  // it was told to end, and did in its own way
             {quick_exit, {}, "drained"},
+            {quick_exit_0, {}, "drained"},
+            {return_from_main, {}, "drained"},
             {sigkill, {"signal"}, "signal"},
             {sigterm, {}, "drained"},
             {sigsegv, {"signal"}, "signal"},
@@ -105,6 +112,8 @@ std::vector<Told> unlinked(State state) {
   return {{exit_0, {}, "exit"},  // nobody told it to stay
           {exit_3, {"exit"}, "exit"},
           {quick_exit, {"exit"}, "exit"},
+          {quick_exit_0, {}, "exit"},
+          {return_from_main, {}, "exit"},
           {sigkill, {"signal"}, "signal"},
           {sigterm, {"signal"}, "signal"},
           {sigsegv, {"signal"}, "signal"},

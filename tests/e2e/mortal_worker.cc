@@ -83,6 +83,7 @@ void beat(refork::Worker* worker) {
     refork::test::notify("WATCHDOG=1");
 }
 
+// Returns where it is to end by that.
 void die(refork::Worker* worker, Way way) {
   switch (way) {
     case Way::exit_0:
@@ -91,6 +92,10 @@ void die(refork::Worker* worker, Way way) {
       std::exit(3);
     case Way::quick_exit:
       ::_exit(5);
+    case Way::quick_exit_0:
+      ::_exit(0);
+    case Way::return_from_main:
+      return;
     case Way::sigkill:
       ::raise(SIGKILL);
       break;
@@ -147,34 +152,37 @@ std::string read_label(int client) {
   return text.substr(0, text.find(" HTTP/"));
 }
 
-[[noreturn]] void obey(refork::Worker* worker) {
+void obey(refork::Worker* worker) {
   sigset_t orders;
   sigemptyset(&orders);
   sigaddset(&orders, SIGRTMIN);
-  refork::Request request;
+  static auto* const request = new refork::Request;  // whatever ends the process, nobody ends it
   while (true) {
     siginfo_t order{};
     beat(worker);
     constexpr timespec between_beats{0, 50'000'000};
     if (::sigtimedwait(&orders, &order, &between_beats) < 0) continue;
-    if (order.si_int != kAccept) die(worker, static_cast<Way>(order.si_int - 1));
+    if (order.si_int != kAccept) return die(worker, static_cast<Way>(order.si_int - 1));
     const int client = accept_one();
     const std::string label = read_label(client);
     if (worker)
-      request = worker->begin(label);
+      *request = worker->begin(label);
     else
       std::signal(SIGTERM, [](int) {});  // has something to finish first
     (void)::send(client, "H", 1, MSG_NOSIGNAL);
   }
 }
 
-void die_in_boot(const std::string& directory) {
+// Whether it is to end by returning.
+bool die_in_boot(const std::string& directory) {
   for (int i = 0; i < static_cast<int>(kWays.size()); ++i) {
     const std::string order = directory + "/" + std::string(kWays[static_cast<std::size_t>(i)]);
     if (std::rename(order.c_str(), (order + "." + std::to_string(::getpid())).c_str()) != 0) continue;
     if (static_cast<Way>(i) == Way::sigterm) ::kill(::getpid(), SIGTERM);
     die(nullptr, static_cast<Way>(i));
+    return true;
   }
+  return false;
 }
 
 }  // namespace
@@ -188,7 +196,7 @@ int main(int argc, char** argv) {
   ::sigprocmask(SIG_BLOCK, &orders, nullptr);
   std::optional<refork::Worker> worker;
   if (linked) worker.emplace();
-  if (argc > 2) die_in_boot(argv[2]);
+  if (argc > 2 && die_in_boot(argv[2])) return 0;
   if (worker) worker->ready();
   if (!worker) refork::test::notify("READY=1");
   obey(worker ? &*worker : nullptr);

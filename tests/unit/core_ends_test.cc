@@ -62,6 +62,50 @@ TEST(Ends, ExitRightAfterItsLastWordIsNoFailureAndReplaced) {
   EXPECT_EQ(scene.count<Spawn>(), 1u);
 }
 
+TEST(Ends, ExitInADrainThatLeavesRequestsWithoutAnAnswerIsAFailure) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.keep(scene.service.drain(1, scene.now, scene.out));
+  scene.exit_cutting(1, 1);
+  EXPECT_EQ(scene.all<Ended>().at(0).outcome, "died");
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "exit");
+  ASSERT_EQ(scene.count<Report>(), 1u);
+  EXPECT_EQ(scene.all<Report>()[0].kind, Kind::exit);
+  EXPECT_EQ(scene.all<Report>()[0].message, "exited with code 0 while draining, with 1 request under way");
+}
+
+TEST(Ends, ALastWordThatLeavesRequestsWithoutAnAnswerIsAFailure) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.service.on_disconnect(1, false, scene.now, scene.out);
+  scene.exit_cutting(1, 2);
+  EXPECT_EQ(scene.all<Ended>().at(0).outcome, "died");
+  EXPECT_EQ(scene.all<Report>().at(0).kind, Kind::exit);
+  EXPECT_THAT(scene.all<Report>().at(0).message, testing::HasSubstr("2 requests under way"));
+}
+
+TEST(Ends, OfAnExpelledWorkerThatCutsRequestsTheViolationTells) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.service.on_violation(1, "ready before hello", scene.now, scene.out);
+  scene.exit_cutting(1, 1);
+  EXPECT_EQ(scene.all<Ended>().at(0).outcome, "died");
+  ASSERT_EQ(scene.count<Report>(), 1u);
+  EXPECT_EQ(scene.all<Report>()[0].kind, Kind::protocol);
+}
+
+TEST(Ends, KillByAnOperatorThatCutsRequestsIsAFailure) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.keep(scene.service.kill(1, scene.now, scene.out));
+  scene.service.on_exit(1, {.code = {}, .signal = SIGKILL, .core = false, .boot_error = {}, .cut = 3},
+                        scene.now, scene.out);
+  ASSERT_EQ(scene.count<Report>(), 1u);
+  EXPECT_EQ(scene.all<Report>()[0].kind, Kind::signal);
+  EXPECT_EQ(scene.all<Report>()[0].message, "killed by an operator, with 3 requests under way");
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "killed");
+}
+
 TEST(Ends, AskedForDrainCutAtTheDeadlineIsAFailureOfKindDeadline) {
   Scene scene(Scene::workers(2));
   scene.up();

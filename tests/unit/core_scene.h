@@ -41,6 +41,11 @@ class Scene {
   void ready(WorkerId id) { service.on_ready(id, now, out); }
   void exit(WorkerId id, int code) { service.on_exit(id, {code, {}, false, {}}, now, out); }
   void die(WorkerId id, int signal) { service.on_exit(id, {{}, signal, false, {}}, now, out); }
+  // It leaves so many requests without an answer.
+  void exit_cutting(WorkerId id, std::size_t requests) {
+    service.on_exit(id, {.code = 0, .signal = {}, .core = false, .boot_error = {}, .cut = requests}, now,
+                    out);
+  }
   void leave(WorkerId id, int code) {
     service.on_disconnect(id, false, now, out);
     exit(id, code);
