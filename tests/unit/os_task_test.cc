@@ -21,6 +21,7 @@ TEST(Task, ThreadsAreListedAndDescribed) {
   std::thread thread([&] {
     ::pthread_setname_np(::pthread_self(), "a ) name");
     other = own_tid();
+    other.notify_one();
     end.wait(false);
   });
   other.wait(0);
