@@ -141,7 +141,8 @@ Result<void> Reforkd::prepare() {
                                     fds_,
                                     std::move(inherited),
                                     {variable(keeper::variable), program_.path, program_.keeper_argv()},
-                                    [this] { return plan_reexec(); }});
+                                    [this] { return plan_reexec(); },
+                                    os::file_identity(line_.state_dir)});
   if (auto prepared = supervisor_->prepare(); !prepared) return prepared;
   auto socket = supervisor_->handover().take(supervisor::control_name, fds_);
   const int kept = socket.get();

@@ -1,6 +1,9 @@
 // What the unit's cgroup tells. Nothing is written there: no controller is ever enabled.
 #include "os/cgroup.h"
 
+#include <sys/inotify.h>
+#include <unistd.h>
+
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -8,6 +11,9 @@
 
 namespace refork::os {
 namespace {
+
+constexpr const char* events_name = "/memory.events";
+constexpr std::size_t max_unexplained = 1024;  // kills at once; of more, nobody says whose they were
 
 std::string text_of(const std::string& file) {
   std::ifstream in(file);
@@ -53,20 +59,53 @@ std::string own_cgroup() {
 
 std::optional<std::uint64_t> oom_kills(const std::string& directory) {
   if (directory.empty()) return std::nullopt;
-  std::ifstream events(directory + "/memory.events");
+  std::ifstream events(directory + events_name);
   std::string key;
   for (std::uint64_t count = 0; events >> key >> count;)
     if (key == "oom_kill") return count;
   return std::nullopt;
 }
 
-OomWatch::OomWatch(std::string directory)
-    : directory_(std::move(directory)), seen_(oom_kills(directory_).value_or(0)) {}
+namespace {
 
-bool OomWatch::explains_kill(std::size_t others) {
+// Of changes of the file; nothing where there is none, or no watch to be had.
+base::UniqueFd notifier_of(const std::string& directory) {
+  base::UniqueFd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (directory.empty() || !fd) return {};
+  if (::inotify_add_watch(fd.get(), (directory + events_name).c_str(), IN_MODIFY) < 0) return {};
+  return fd;
+}
+
+}  // namespace
+
+OomWatch::OomWatch(std::string directory, core::Time now)
+    : directory_(std::move(directory)),
+      notifier_(notifier_of(directory_)),
+      seen_(oom_kills(directory_).value_or(0)),
+      last_look_(now) {}
+
+void OomWatch::look(core::Time now) {
+  alignas(inotify_event) char ignored[1024];
+  while (notifier_ && ::read(notifier_.get(), ignored, sizeof ignored) > 0) {
+  }
+  // Where nobody tells of changes, one since a look long ago may be as old as that.
+  const bool dated = notifier_ || now - last_look_ <= window;
+  last_look_ = now;
+  while (!unexplained_.empty() && now - unexplained_.front() > window) unexplained_.pop_front();
   const auto kills = oom_kills(directory_);
-  if (!kills || *kills < seen_ + 1 + others) return false;
-  seen_ = *kills - others;  // earlier ones were not workers
+  if (!kills) return;
+  for (; seen_ < *kills && dated && unexplained_.size() < max_unexplained; ++seen_)
+    unexplained_.push_back(now);
+  seen_ = *kills;
+}
+
+bool OomWatch::explains_kill(std::size_t others, core::Time now) {
+  look(now);
+  if (unexplained_.size() < 1 + others) {
+    unexplained_.clear();  // of one of these, and nobody will know of which
+    return false;
+  }
+  unexplained_.pop_front();
   return true;
 }
 

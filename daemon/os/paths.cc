@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
@@ -85,6 +86,15 @@ base::Result<void> make_directory(const std::string& path, unsigned mode) {
 }
 
 void remove_lock(const std::string& path) noexcept { ::unlink((path + ".lock").c_str()); }
+
+std::string file_identity(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "";
+  char text[64];
+  std::snprintf(text, sizeof text, "%jx-%jx", static_cast<std::uintmax_t>(status.st_dev),
+                static_cast<std::uintmax_t>(status.st_ino));
+  return text;
+}
 
 base::Result<base::UniqueFd> lock_instance(const std::string& path) {
   const std::string file = path + ".lock";

@@ -15,6 +15,9 @@ std::string default_state_dir();
 // Makes the directory (and its parents) with this mode if it is missing; a sentence if it cannot be used.
 base::Result<void> make_directory(const std::string& path, unsigned mode);
 
+// The same for the same file, whatever its name; empty: there is none.
+std::string file_identity(const std::string& path);
+
 // Taken for as long as the process lives: EBUSY with the pid of the holder if another reforkd has it. `path`
 // + ".lock".
 base::Result<base::UniqueFd> lock_instance(const std::string& path);

@@ -17,9 +17,10 @@ constexpr core::Millis status_patience{3000}, status_interval{2};
 void ServiceRunner::on_exit(core::WorkerId worker) {
   WorkerProcess* process = find(worker);
   if (!process) return;
-  // Its last words first; then what it left in its process group.
+  // Its last words first; then what it left behind.
   receive(*process, link::message_burst);
   kill_group(*process);
+  shared_.cgroups.end(key_of(*process));
   const auto traits = os::core_traits(process->subject.pid, service_.config().directory);
   const auto status = exit_status(*process);
   if (!status) return;
@@ -29,7 +30,8 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   if (status->core) exit.core_file = os::find_core(traits, status->signal.value_or(0));
   const auto known = service_.workers().find(worker);
   const bool killed_here = known != service_.workers().end() && known->second.kill_sent;
-  exit.oom = status->signal == SIGKILL && !killed_here && shared_.oom.explains_kill(shared_.killed());
+  exit.oom = status->signal == SIGKILL && !killed_here &&
+             shared_.oom.explains_kill(shared_.killed(), core::Clock::now());
   collect(*process, true);
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     service.on_exit(worker, exit, now, out);

@@ -24,7 +24,7 @@ ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config, std::ui
       print_(print_of(service_.config())),
       timer_(shared.loop.timer(
           [this] { feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); }); })),
-      start_(shared.loop, shared.fds, service_.config()),
+      start_(shared.loop, shared.fds, shared.cgroups, service_.config()),
       watch_(shared.loop, *this, service_.config()) {}
 
 base::Result<void> ServiceRunner::open_listeners(const std::vector<state::Listener>& before,

@@ -21,6 +21,7 @@
 #include "supervisor/listeners.h"
 #include "supervisor/loop.h"
 #include "supervisor/watch.h"
+#include "supervisor/worker_cgroups.h"
 #include "supervisor/worker_process.h"
 #include "supervisor/worker_start.h"
 
@@ -36,6 +37,7 @@ struct Shared {
   std::function<void(core::WorkerId, std::string_view)> message;
   std::function<void()> changed;
   os::FdStore& fds;  // what outlives this process
+  WorkerCgroups& cgroups;
   std::function<std::uint64_t()> next_listener;
   std::function<void(const std::string& service, std::string state)> save;
   std::function<void(const Subject&, const Finished&)> finished;
@@ -73,6 +75,7 @@ class ServiceRunner : private Watch::Ward {
   const core::Service& service() const override { return service_; }
   core::WorkerId in_slot(std::uint32_t slot) const;  // its current worker, 0 for none
   core::ServiceStatus status() const;
+  bool has_process(core::WorkerId worker) const { return processes_.contains(worker); }
   void list_pids(std::vector<pid_t>& pids) const;
   std::size_t killed() const;
   void close();  // removes what was created, and leaves nothing to a next reforkd

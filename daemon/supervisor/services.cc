@@ -69,7 +69,7 @@ std::vector<pid_t> Services::pids() const {
 
 std::size_t Services::killed() const {
   std::size_t count = 0;
-  for (const auto& runner : configured) count += runner->killed();
+  each([&count](const ServiceRunner& runner) { count += runner.killed(); });
   return count;
 }
 

@@ -39,6 +39,7 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
           [this](const core::FailureRow& row, const std::string& summary) { events_.failed(row, summary); }),
       output_tail_(loop),
       state_(setup_.fds),
+      cgroups_(loop, os::LeafCgroups::in(os::own_cgroup()), setup_.instance),
       shared_(share()),
       handover_(std::move(setup_.inherited)),
       keeper_(loop, setup_.fds, setup_.keeper, [this](pid_t pid) { on_keeper_replaced(pid); }),
@@ -48,6 +49,8 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
   failures_.take_output_from(output_tail_);
   state_.last_worker = store_.last_worker_id();
   store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });
+  if (const int fd = shared_.oom.fd(); fd >= 0)
+    oom_source_ = loop_.watch(fd, EPOLLIN, [this](std::uint32_t) { shared_.oom.look(core::Clock::now()); });
   store_.on_status_change() = [this] { on_store_status(); };
 }
 
@@ -61,6 +64,7 @@ Shared Supervisor::share() {
       .message = [this](core::WorkerId id, std::string_view json) { events_.message(id, json); },
       .changed = [this] { events_.changed(); },
       .fds = setup_.fds,
+      .cgroups = cgroups_,
       .next_listener = [this] { return ++state_.last_listener; },
       .save = [this](const std::string& service, std::string text) { state_.save(service, std::move(text)); },
       .finished = [this](const Subject& subject,
@@ -131,8 +135,20 @@ void Supervisor::end_unknown_workers() {
   if (unknown_.empty()) return;
   unknown_deadline_ = loop_.timer([this] {
     for (const auto& pidfd : std::exchange(unknown_, {})) os::signal_group(pidfd.get(), 0, 0, SIGKILL);
+    end_unknown_cgroups();
   });
   Loop::arm(unknown_deadline_, core::Clock::now() + unknown_patience);
+}
+
+void Supervisor::end_unknown_cgroups() {
+  if (!unknown_.empty()) return;  // they have some time yet
+  cgroups_.end_others([this](const WorkerKey& worker) {
+    bool known = false;
+    services_.each([&](const ServiceRunner& runner) {
+      known |= runner.service().config().name == worker.service && runner.has_process(worker.worker);
+    });
+    return known;
+  });
 }
 
 // The same socket for as long as there are workers that know its name.
@@ -220,6 +236,7 @@ void Supervisor::run(std::function<void()> up) {
     runner->order([](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); },
                   [](const auto&) {});
   }
+  end_unknown_cgroups();
   auto waiting = std::make_shared<std::size_t>(services_.configured.size());
   for (const auto& runner : services_.configured) {
     const std::string name = runner->service().config().name;
@@ -271,6 +288,7 @@ void Supervisor::reap_strangers() {
 
 void Supervisor::close() {
   for (const auto& runner : services_.configured) runner->close();
+  cgroups_.close();
   leave();
 }
 
@@ -278,6 +296,7 @@ void Supervisor::leave() {
   failures_.store_waiting();
   notify_source_.reset();
   store_source_.reset();
+  oom_source_.reset();
 }
 
 }  // namespace refork::supervisor

@@ -38,6 +38,7 @@ class Supervisor : public core::Operations {
     KeeperWatch::Setup keeper;
     // Executes reforkd anew, once the loop has ended; an error if that cannot be.
     std::function<base::Result<void>()> reexec;
+    std::string instance;  // tells this reforkd, in all its lives, from others on the machine
   };
   Supervisor(Loop& loop, store::Store& store, Setup setup);
 
@@ -83,6 +84,7 @@ class Supervisor : public core::Operations {
   void on_keeper_replaced(pid_t pid);
   void on_store_status();
   core::WorkerId next_worker();
+  void end_unknown_cgroups();
   std::string user_of(const std::string& service) const;
 
   Loop& loop_;
@@ -94,8 +96,9 @@ class Supervisor : public core::Operations {
   Failures failures_;
   OutputTail output_tail_;
   std::optional<os::NotifySocket> notify_;
-  Loop::Source notify_source_, store_source_;
+  Loop::Source notify_source_, store_source_, oom_source_;
   SavedState state_;
+  WorkerCgroups cgroups_;
   Shared shared_;
   Handover handover_;
   KeeperWatch keeper_;

@@ -3,12 +3,14 @@
 
 #include <csignal>
 
-#include "supervisor/handover.h"
-
 namespace refork::supervisor {
 
 void kill_group(const WorkerProcess& process) {
   os::signal_group(process.spawned.pidfd.get(), process.spawned.pid, process.start_time, SIGKILL);
+}
+
+WorkerKey key_of(const WorkerProcess& process) {
+  return {process.subject.service, process.subject.slot, process.subject.worker};
 }
 
 std::string fd_name(const WorkerProcess& process, std::string_view what) {

@@ -12,6 +12,7 @@
 #include "os/process.h"
 #include "os/spawn.h"
 #include "supervisor/failures.h"
+#include "supervisor/handover.h"
 #include "supervisor/kept_recorder.h"
 #include "supervisor/loop.h"
 
@@ -36,6 +37,7 @@ struct WorkerProcess {
 using WorkerProcesses = std::map<core::WorkerId, std::unique_ptr<WorkerProcess>>;
 
 void kill_group(const WorkerProcess& process);
+WorkerKey key_of(const WorkerProcess& process);
 std::string fd_name(const WorkerProcess& process, std::string_view what);  // of its stored descriptors
 
 }  // namespace refork::supervisor

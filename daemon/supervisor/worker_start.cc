@@ -86,6 +86,7 @@ base::Result<void> WorkerStart::start(WorkerProcess& process, const core::Spawn&
   process.spawned = std::move(*spawned);
   process.subject.pid = process.spawned.pid;
   process.start_time = os::start_time(process.spawned.pid);
+  cgroups_.put(key_of(process), process.spawned.pid);
   // It runs only once it cannot be lost: should reforkd die before, it ends at its gate.
   fds_.keep(fd_name(process, pidfd_word), process.spawned.pidfd.get());
   os::let_run(process.spawned);

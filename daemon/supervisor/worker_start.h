@@ -12,6 +12,7 @@
 #include "recorder/layout.h"
 #include "supervisor/kept_recorder.h"
 #include "supervisor/loop.h"
+#include "supervisor/worker_cgroups.h"
 #include "supervisor/worker_process.h"
 
 namespace refork::supervisor {
@@ -19,8 +20,8 @@ namespace refork::supervisor {
 // Starts the processes of one service's workers.
 class WorkerStart {
  public:
-  WorkerStart(Loop& loop, os::FdStore& fds, const core::ServiceConfig& config)
-      : loop_(loop), fds_(fds), config_(config) {}
+  WorkerStart(Loop& loop, os::FdStore& fds, WorkerCgroups& cgroups, const core::ServiceConfig& config)
+      : loop_(loop), fds_(fds), cgroups_(cgroups), config_(config) {}
 
   // That its command can be found, before anything is started.
   base::Result<void> check(const std::vector<int>& listeners, const std::string& notify_socket) const;
@@ -36,6 +37,7 @@ class WorkerStart {
 
   Loop& loop_;
   os::FdStore& fds_;
+  WorkerCgroups& cgroups_;
   const core::ServiceConfig& config_;
   std::shared_ptr<KeptRecorder> spare_recorder_;
 };

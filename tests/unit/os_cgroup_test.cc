@@ -3,6 +3,7 @@
 #include "os/cgroup.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <fstream>
 
@@ -40,32 +41,65 @@ class OomWatchTest : public testing::Test {
         << "low 0\nhigh 0\nmax 7\noom 3\noom_kill " << kills << "\noom_group_kill 0\n";
   }
   test::TempDir tree;
+  core::Time now{std::chrono::hours(1)};
 };
 
 TEST_F(OomWatchTest, AKillThatTheKernelCountsIsItsOwn) {
   kernel_says(4);
-  OomWatch watch(tree.path());
-  EXPECT_FALSE(watch.explains_kill(0)) << "these were before";
+  OomWatch watch(tree.path(), now);
+  EXPECT_FALSE(watch.explains_kill(0, now)) << "these were before";
   kernel_says(5);
-  EXPECT_TRUE(watch.explains_kill(0));
-  EXPECT_FALSE(watch.explains_kill(0)) << "each explains one";
+  EXPECT_TRUE(watch.explains_kill(0, now));
+  EXPECT_FALSE(watch.explains_kill(0, now)) << "each explains one";
+}
+
+TEST_F(OomWatchTest, AKillOfSomeOtherProcessExplainsNoLaterDeath) {
+  kernel_says(0);
+  OomWatch watch(tree.path(), now);
+  kernel_says(1);
+  pollfd told{watch.fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&told, 1, 10000), 1) << "without being asked";
+  watch.look(now);
+  told.revents = 0;
+  EXPECT_EQ(::poll(&told, 1, 0), 0) << "told once";
+  EXPECT_FALSE(watch.explains_kill(0, now + OomWatch::window + core::Millis(1)));
+}
+
+TEST_F(OomWatchTest, AProcessMayTakeItsTimeToEnd) {
+  kernel_says(0);
+  OomWatch watch(tree.path(), now);
+  kernel_says(1);
+  watch.look(now);
+  EXPECT_TRUE(watch.explains_kill(0, now + OomWatch::window));
 }
 
 TEST_F(OomWatchTest, WhereMoreDiedThanTheKernelKilledNobodyKnowsWhich) {
   kernel_says(0);
-  OomWatch watch(tree.path());
+  OomWatch watch(tree.path(), now);
   kernel_says(1);
-  EXPECT_FALSE(watch.explains_kill(1));
-  kernel_says(2);
-  EXPECT_TRUE(watch.explains_kill(1));
-  EXPECT_TRUE(watch.explains_kill(0));
+  EXPECT_FALSE(watch.explains_kill(1, now));
+  EXPECT_FALSE(watch.explains_kill(0, now)) << "nor is it the last of them";
+  kernel_says(3);
+  EXPECT_TRUE(watch.explains_kill(1, now));
+  EXPECT_TRUE(watch.explains_kill(0, now));
 }
 
 TEST_F(OomWatchTest, WithoutAMemoryControllerNothingIsSaid) {
-  OomWatch watch(tree.path());
-  EXPECT_FALSE(watch.explains_kill(0));
+  OomWatch watch(tree.path(), now);
+  EXPECT_EQ(watch.fd(), -1);
+  EXPECT_FALSE(watch.explains_kill(0, now));
   std::ofstream(tree.file("memory.events")) << "nonsense";
-  EXPECT_FALSE(watch.explains_kill(0));
+  EXPECT_FALSE(watch.explains_kill(0, now));
+}
+
+// The file came later, as where no watch can be had.
+TEST_F(OomWatchTest, WithoutAWatchAKillIsDatedByTheLookBefore) {
+  OomWatch watch(tree.path(), now);
+  kernel_says(1);
+  EXPECT_FALSE(watch.explains_kill(0, now + OomWatch::window + core::Millis(1)))
+      << "it may be as old as that";
+  kernel_says(2);
+  EXPECT_TRUE(watch.explains_kill(0, now + OomWatch::window + core::Millis(2)));
 }
 
 }  // namespace
