@@ -95,12 +95,18 @@ void members(const V& v, T& one, End*) {
 }
 
 template <class V, class T>
+void members(const V& v, T& one, MetFailure*) {
+  auto& [worker, id, told] = one;
+  v("worker", worker), v("id", id), v("told", told);
+}
+
+template <class V, class T>
 void members(const V& v, T& one, Service*) {
-  auto& [name, print, configured, ready, drain_deadline, failures, shown, core, listeners, processes, ends] =
-      one;
+  auto& [name, print, configured, ready, drain_deadline, failures, shown, core, listeners, processes, ends,
+         met] = one;
   v("name", name), v("print", print), v("configured", configured), v("ready", ready);
   v("drain_deadline", drain_deadline), v("failures", failures), v("shown", shown), v("core", core);
-  v("listeners", listeners), v("processes", processes), v("ends", ends);
+  v("listeners", listeners), v("processes", processes), v("ends", ends), v("met", met);
 }
 
 template <class V, class T>

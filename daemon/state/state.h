@@ -51,6 +51,13 @@ struct End {
   std::string encoded = {};  // itself as JSON, once that was made: it does not change any more
 };
 
+// One that was counted and perhaps told, and stands where the next reforkd will meet it again.
+struct MetFailure {
+  core::WorkerId worker = 0;
+  std::string id;
+  bool told = false;
+};
+
 struct Service {
   std::string name;
   std::string print;             // of what its workers are started with
@@ -63,6 +70,7 @@ struct Service {
   std::vector<Listener> listeners;
   std::vector<Process> processes;
   std::vector<End> ends;
+  std::vector<MetFailure> met;
 };
 
 struct Daemon {

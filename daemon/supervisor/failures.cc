@@ -132,8 +132,25 @@ void Failures::add(const proto::FailureRecord& record, std::function<void()> sto
   row.fingerprint = record.fingerprint;
   row.count = record.count;
   row.record = proto::encode(record, proto::max_record_text);
-  if (is_fresh(record)) announce_(row, summary_of(record, redactor(record.service, false)));
+  if (is_fresh(record)) {
+    auto summary = summary_of(record, redactor(record.service, false));
+    if (held_)
+      untold_.emplace_back(row, std::move(summary));
+    else
+      tell(row, summary);
+  }
   store_.add(std::move(row), std::move(stored));
+}
+
+void Failures::tell(const core::FailureRow& row, const std::string& summary) {
+  if (!tally_.tell(row.worker, row.id)) return;
+  announce_(row, summary);
+  if (changed_) changed_(row.service);
+}
+
+void Failures::release() {
+  held_ = false;
+  for (const auto& [row, summary] : std::exchange(untold_, {})) tell(row, summary);
 }
 
 // About one stack of a record.
@@ -239,11 +256,14 @@ void Failures::store_waiting() {
 Collected Failures::collect(const Subject& subject, const std::shared_ptr<KeptRecorder>& recorder,
                             bool dead) {
   Collected collected;
+  std::set<std::string> met;
   const auto& hides = redactor(subject.service, recorder->reader().shows_query());
   for (auto& found : recorder->take()) {
     auto record = proto::decode_record(found.json);
-    const auto stored = [recorder, found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
+    const auto stored = [this, recorder, worker = subject.worker, id = record ? record->id : "",
+                         found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
       recorder->stored(found);
+      tally_.forget(worker, id);
     };
     if (!record) {
       log::warning(subject.service + " worker " + std::to_string(subject.worker) +
@@ -253,17 +273,26 @@ Collected Failures::collect(const Subject& subject, const std::shared_ptr<KeptRe
     }
     identify(*record, subject);
     hides.apply(*record);
-    if (is_fresh(*record)) ++collected.fresh;
+    met.insert(record->id);
+    if (is_fresh(*record) && tally_.count(subject.service, subject.worker, record->id)) ++collected.fresh;
     collected.terminated |= record->kind == Kind::terminate;
     name_and_add(subject, {*std::move(record), stored});
   }
-  collect_crashes(subject, recorder->reader(), dead, collected);
+  collect_crashes(subject, recorder->reader(), dead, collected, met);
+  if (assumed_.erase(subject.worker) != 0) forget_settled(subject.worker, std::move(met));
   return collected;
+}
+
+// What was stored just before an earlier reforkd died is not met again.
+void Failures::forget_settled(core::WorkerId worker, std::set<std::string> met) {
+  if (const auto known = unsafe_.find(worker); known != unsafe_.end())
+    for (const auto& [id, json] : known->second) met.insert(id);
+  tally_.forget_all_but(worker, met);
 }
 
 // They stay in their slots: there is nobody to whom these would have to be given back.
 void Failures::collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
-                               Collected& collected) {
+                               Collected& collected, std::set<std::string>& met) {
   for (const auto& crash : reader.crashes()) {
     if (!crash.complete && !dead) continue;
     collected.crashed = true;
@@ -271,7 +300,8 @@ void Failures::collect_crashes(const Subject& subject, const recorder::Reader& r
     auto record = crash_record(subject, crash, executable_of(subject.pid));
     identify(record, subject);
     redactor(subject.service, reader.shows_query()).apply(record);
-    ++collected.fresh;
+    met.insert(record.id);
+    if (tally_.count(subject.service, subject.worker, record.id)) ++collected.fresh;
     name_and_add(subject, {std::move(record), [] {}});
   }
 }
@@ -300,8 +330,10 @@ void Failures::report(const Subject& subject, proto::FailureRecord record, bool 
 // It stands nowhere but here.
 void Failures::keep_and_add(const Subject& subject, proto::FailureRecord record) {
   const std::string id = record.id;
+  tally_.count(subject.service, subject.worker, id);
   unsafe_[subject.worker][id] = proto::encode(record, proto::max_record_text);
   name_and_add(subject, {std::move(record), [this, worker = subject.worker, id] {
+                           tally_.forget(worker, id);
                            const auto known = unsafe_.find(worker);
                            if (known == unsafe_.end()) return;
                            known->second.erase(id);

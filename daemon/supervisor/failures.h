@@ -17,6 +17,7 @@
 #include "store/store.h"
 #include "supervisor/kept_recorder.h"
 #include "supervisor/symbols.h"
+#include "supervisor/tally.h"
 
 namespace refork::supervisor {
 
@@ -93,7 +94,21 @@ class Failures {
   // How many of each kind were reported about a worker that lives.
   using Reports = std::map<std::string, std::uint32_t>;
   Reports reports(core::WorkerId worker) const;
-  void assume_reports(core::WorkerId worker, Reports reports) { reports_[worker] = std::move(reports); }
+  void assume_reports(core::WorkerId worker, Reports reports) {
+    reports_[worker] = std::move(reports);
+    assumed_.insert(worker);
+  }
+
+  // How many there were, and which of them were told: exact over deaths of reforkd where it is saved when it
+  // changes, which on_change() tells. A failure is announced right before that call; so a death just in
+  // between announces it twice, and nothing else does.
+  Tally& tally() noexcept { return tally_; }
+  const Tally& tally() const noexcept { return tally_; }
+  using Changed = std::function<void(const std::string& service)>;
+  void on_change(Changed changed) { changed_ = std::move(changed); }
+  // Nothing is announced until release(): while more has to happen before anything can be saved.
+  void hold() { held_ = true; }
+  void release();
 
   // What still waits for names is stored without them; they come too late then.
   void store_waiting();
@@ -114,7 +129,7 @@ class Failures {
     bool asked = false;                                          // it was, and the answer is not there
   };
   void collect_crashes(const Subject& subject, const recorder::Reader& reader, bool dead,
-                       Collected& collected);
+                       Collected& collected, std::set<std::string>& met);
   void keep_and_add(const Subject& subject, proto::FailureRecord record);
   void add_end_of(core::WorkerId worker);
   void name_and_add(const Subject& subject, Waiting one);
@@ -124,10 +139,17 @@ class Failures {
   void ask_for_output(core::WorkerId worker);
   void store_end(End end);
   void add(const proto::FailureRecord& record, std::function<void()> stored);
+  void tell(const core::FailureRow& row, const std::string& summary);
+  void forget_settled(core::WorkerId worker, std::set<std::string> met);
   const proto::Redactor& redactor(const std::string& service, bool shows_query) const;
   store::Store& store_;
   Symbols& symbols_;
   Announce announce_;
+  Changed changed_;
+  Tally tally_;
+  bool held_ = false;
+  std::vector<std::pair<core::FailureRow, std::string>> untold_;  // with its summary
+  std::set<core::WorkerId> assumed_;                              // of an earlier reforkd, not collected yet
   Outputs* outputs_ = nullptr;
   std::map<core::WorkerId, proto::FailureRecord> fatal_;  // the latest that tells of a worker's end
   std::uint64_t last_waiting_ = 0;

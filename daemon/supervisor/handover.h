@@ -18,8 +18,8 @@ namespace refork::supervisor {
 std::string worker_fd(std::string_view service, std::uint32_t slot, core::WorkerId worker,
                       std::string_view what);
 inline constexpr std::string_view pidfd_word = "pidfd", channel_word = "channel", recorder_word = "recorder";
-inline constexpr const char *state_name = "state", *history_name = "history", *control_name = "control", *notify_name = "notify",
-                            *keeper_exits_name = "keeper.exits";
+inline constexpr const char *state_name = "state", *history_name = "history", *control_name = "control",
+                            *notify_name = "notify", *keeper_exits_name = "keeper.exits";
 
 // Whose a descriptor is, by its name.
 struct WorkerKey {

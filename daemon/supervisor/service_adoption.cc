@@ -3,8 +3,10 @@
 // in its channel, an end that is not known to be on disk, an order to drain. All of that is harmless twice.
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <csignal>
 #include <exception>
+#include <iterator>
 
 #include "core/service_state.h"
 #include "log/log.h"
@@ -43,12 +45,18 @@ state::Service ServiceRunner::state() const {
   kept.configured = configured_;
   kept.ready = config.ready;
   kept.drain_deadline = config.drain_deadline;
-  kept.failures = failures_;
+  kept.failures = shared_.failures.tally().failures(config.name);
   kept.shown = shown_;
   kept.core = core::take_snapshot(service_);
   kept.listeners = listeners_.state();
   for (const auto& [id, process] : processes_) kept.processes.push_back(state_of(*process));
   for (const auto& [id, end] : ends_) kept.ends.push_back(end);
+  const auto met = [&](core::WorkerId worker) {
+    auto all = shared_.failures.tally().met(worker);
+    std::ranges::move(all, std::back_inserter(kept.met));
+  };
+  for (const auto& [id, process] : processes_) met(id);
+  for (const auto& [id, end] : ends_) met(id);
   return kept;
 }
 
@@ -62,10 +70,10 @@ void ServiceRunner::save() {
 
 void ServiceRunner::adopt(state::Service before, Handover& handover) {
   const bool linked = before.ready == core::ReadyBy::library;
-  failures_ = before.failures;
-  for (const auto& process : before.processes) adopt_process(process, linked, handover);
-  for (auto& end : std::exchange(before.ends, {})) adopt_end(std::move(end), handover);
-  before_ = std::move(before);
+  before_ = std::move(before);  // first: nothing is saved before all of it was taken
+  shared_.failures.tally().assume(before_->name, before_->failures, before_->met);
+  for (const auto& process : before_->processes) adopt_process(process, linked, handover);
+  for (auto& end : std::exchange(before_->ends, {})) adopt_end(std::move(end), handover);
   for (const auto& key : handover.workers(service_.config().name, recorder_word))
     if (handover.has(worker_fd(key.service, key.slot, key.worker, pidfd_word))) adopt_unknown(key, handover);
 }
@@ -164,8 +172,9 @@ void ServiceRunner::adopt_end(state::End end, Handover& handover) {
   const auto id = process.worker;
   end.encoded = state::encode(end);
   const auto& kept = ends_.emplace(id, std::move(end)).first->second;
-  shared_.failures.collect(subject, recorder, true);
+  shared_.failures.assume_reports(id, kept.process.reports);
   for (const auto& report : kept.process.unsafe_reports) shared_.failures.report_again(subject, report);
+  shared_.failures.collect(subject, recorder, true);
   shared_.failures.end(subject, kept.ended, recorder, kept.process.served_before_drain.value_or(0));
 }
 
@@ -258,6 +267,7 @@ void ServiceRunner::withdraw(core::WorkerId worker) {
   auto node = processes_.extract(worker);
   if (node.empty()) return;
   shared_.fds.forget(fd_name(*node.mapped(), recorder_word));
+  shared_.failures.tally().forget(worker);
   shared_.loop.park(std::move(node.mapped()->exit_source));
   ended_.push_back(std::move(node.mapped()));
   shared_.loop.later([this] { bury(); });

@@ -111,7 +111,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
 void ServiceRunner::collect(WorkerProcess& process, bool dead) {
   if (!process.recorder) return;
   const Collected found = shared_.failures.collect(process.subject, process.recorder, dead);
-  failures_ += found.fresh;
+  dirty_ |= found.fresh != 0;
   if (found.terminated) service_.on_terminate_recorded(process.subject.worker);
   if (found.crashed) service_.on_crash_recorded(process.subject.worker);
 }

@@ -46,6 +46,7 @@ void ServiceRunner::feed(const Input& input) {
   for (auto& effect : out) effects_.push_back(std::move(effect));
   if (performing_) return;
   performing_ = true;
+  shared_.failures.hold();
   while (!effects_.empty()) {
     const core::Effect effect = std::move(effects_.front());
     effects_.pop_front();
@@ -63,6 +64,7 @@ void ServiceRunner::feed(const Input& input) {
     announce(0, 0, "service-state", std::string(base::to_name(state)));
   }
   save();
+  shared_.failures.release();
   shared_.changed();
 }
 
@@ -114,7 +116,6 @@ void ServiceRunner::perform(const core::Effect& effect) {
               if (const auto counters = process->recorder->reader().counters())
                 in_flight = counters->in_flight;
             shared_.failures.report(process->subject, e.kind, e.message, in_flight);
-            ++failures_;
           },
           [this](const core::Announce& e) { announce(e.worker, e.slot, e.type, e.text); },
           [this](const core::JobDone& e) {
@@ -185,6 +186,7 @@ void ServiceRunner::guard_recorder(const Subject& subject, KeptRecorder& recorde
   const auto name = worker_fd(subject.service, subject.slot, id, recorder_word);
   recorder.when_done([this, id, name] {
     shared_.fds.forget(name);
+    shared_.failures.tally().forget(id);
     dirty_ |= ends_.erase(id) != 0;
     save();
     shared_.end_is_safe();
@@ -241,10 +243,8 @@ void ServiceRunner::on_listener_reopened(const std::string& address) {
   for (const auto& [id, worker] : workers) {
     if (workers.size() != 1 && !core::leaving(worker.state)) continue;
     suspect = "worker " + std::to_string(id);
-    if (auto* process = find(id)) {
+    if (auto* process = find(id))
       shared_.failures.report(process->subject, Kind::protocol, "it shut down the listener " + address, 0);
-      ++failures_;
-    }
     break;
   }
   announce(0, 0, "listener-reopened",
@@ -276,7 +276,6 @@ std::optional<Watch::Patient> ServiceRunner::patient(core::WorkerId worker) cons
 
 void ServiceRunner::report(const Subject& subject, proto::FailureRecord record, bool shows_query) {
   shared_.failures.report(subject, std::move(record), shows_query);
-  ++failures_;
 }
 
 void ServiceRunner::announce(const core::Worker& worker, std::string type, std::string text) {
@@ -294,7 +293,7 @@ void ServiceRunner::close() {
 
 core::ServiceStatus ServiceRunner::status() const {
   auto status = status_of(service_, processes_);
-  status.failures = failures_;
+  status.failures = shared_.failures.tally().failures(service_.config().name);
   status.listen = listeners_.addresses();
   return status;
 }

@@ -65,6 +65,7 @@ class ServiceRunner : private Watch::Ward {
   void resume();
   bool adopted() const noexcept { return before_.has_value() || resumed_; }
   void save();
+  void failures_changed() { dirty_ = true, save(); }                          // what is known of them
   bool idle() const noexcept { return processes_.empty() && ends_.empty(); }  // nothing is left of it
   void order(const Order& order, Done done);
   void cancel_orders(const base::Error& why);
@@ -144,7 +145,6 @@ class ServiceRunner : private Watch::Ward {
   std::map<core::WorkerId, state::End> ends_;  // not known to be on disk yet
   std::deque<core::Effect> effects_;
   bool performing_ = false;
-  std::uint64_t failures_ = 0;
   core::ServiceState shown_ = core::ServiceState::stopped;
   Loop::Source timer_;
   WorkerStart start_;

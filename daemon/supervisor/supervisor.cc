@@ -47,6 +47,11 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
   for (const auto& service : setup_.config.services)
     if (service.redact) failures_.redact(service.name, *service.redact);
   failures_.take_output_from(output_tail_);
+  failures_.on_change([this](const std::string& service) {
+    services_.each([&service](ServiceRunner& runner) {
+      if (runner.service().config().name == service) runner.failures_changed();
+    });
+  });
   state_.last_worker = store_.last_worker_id();
   store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });
   if (const int fd = shared_.oom.fd(); fd >= 0)

@@ -89,6 +89,21 @@ std::set<std::string> ids_of(const json& failures) {
   return ids;
 }
 
+// Of which reforkd, in whichever of its lives, has told in its log; each once.
+std::set<std::string> told_failures(const Daemon& daemon) {
+  std::set<std::string> ids;
+  std::istringstream log(daemon.log());
+  constexpr std::string_view word = ": exception ";  // and the id, and ": what()"
+  for (std::string line; std::getline(log, line);) {
+    const auto at = line.find(word);
+    if (at == std::string::npos) continue;
+    const auto begin = at + word.size();
+    const bool fresh = ids.insert(line.substr(begin, line.find(':', begin) - begin)).second;
+    EXPECT_TRUE(fresh) << line;
+  }
+  return ids;
+}
+
 LoadOptions load_with_errors(const Daemon& daemon, double rate) {
   LoadOptions options;
   options.address = daemon.address();
@@ -131,6 +146,8 @@ TEST(Survival, OfManyDeathsUnderLoadCostsNoRequestNoRecordAndNoDescriptor) {
   EXPECT_EQ(failures.size(), culprits) << result.summary();
   EXPECT_EQ(ids_of(failures).size(), failures.size());
   for (const auto& failure : failures) EXPECT_EQ(failure["kind"], "exception") << failure;
+  EXPECT_EQ(daemon.service()["failures"], culprits) << "counted once";
+  EXPECT_EQ(told_failures(daemon), ids_of(failures)) << "told once";
   EXPECT_EQ(daemon.service()["workers"].size(), 4U);
   EXPECT_TRUE(holds([&] { return keeper; }, keeper_fds)) << "the keeper";
   daemon.kill();

@@ -354,5 +354,58 @@ TEST(NameFrames, LongNamesCostTheOldestFramesAndNotTheContext) {
   EXPECT_GT(stored->stack.size(), 40u);
 }
 
+// ---- another life
+
+TEST_F(FailuresTest, OneThatTheNextReforkdMeetsAgainIsNeitherCountedNorToldAgain) {
+  auto first = record("first");
+  first.stack.clear();
+  write(first);
+  write(record("second"));  // waits for the names of its stack
+  EXPECT_EQ(collect().fresh, 2u);
+  failures.report(subject, Kind::protocol, "it floods", 0);
+  EXPECT_EQ(failures.tally().failures("web"), 3u);
+  EXPECT_EQ(announced.size(), 2u);
+
+  std::vector<std::string> told;
+  Failures next{store, symbols,
+                [&told](const core::FailureRow& row, const std::string&) { told.push_back(row.id); }};
+  next.tally().assume("web", failures.tally().failures("web"), failures.tally().met(17));
+  next.assume_reports(17, failures.reports(17));
+  for (const auto& json : failures.unsafe_reports(17)) next.report_again(subject, json);
+  auto again = KeptRecorder::adopt(base::UniqueFd(::fcntl(recorder->reader().fd(), F_DUPFD_CLOEXEC, 0)));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(next.collect(subject, *again).fresh, 0u);
+  EXPECT_EQ(next.tally().failures("web"), 3u);
+  EXPECT_TRUE(told.empty());
+  symbols.asked.back().reply(std::nullopt);
+  EXPECT_EQ(told, std::vector<std::string>{"second"}) << "it was counted, but not told";
+  store.write();
+  EXPECT_TRUE(next.tally().met(17).empty());
+}
+
+TEST_F(FailuresTest, WhatWasSafeWhenReforkdDiedIsNotRememberedForEver) {
+  failures.tally().assume("web", 2, {{17, "gone", true}, {17, "there", true}});
+  failures.assume_reports(17, {});
+  write(record("there"));
+  EXPECT_EQ(collect().fresh, 0u);
+  const auto met = failures.tally().met(17);
+  ASSERT_EQ(met.size(), 1u);
+  EXPECT_EQ(met[0].id, "there");
+}
+
+TEST_F(FailuresTest, WhatIsHeldIsToldOnceItCanBeSaved) {
+  std::vector<std::string> saved;
+  failures.on_change([&saved](const std::string& service) { saved.push_back(service); });
+  failures.hold();
+  failures.report(subject, Kind::protocol, "it floods", 0);
+  EXPECT_TRUE(announced.empty());
+  ASSERT_EQ(failures.tally().met(17).size(), 1u);
+  EXPECT_FALSE(failures.tally().met(17)[0].told) << "a death now leaves it to the next reforkd to tell";
+  failures.release();
+  EXPECT_EQ(announced.size(), 1u);
+  EXPECT_EQ(saved, std::vector<std::string>{"web"});
+  EXPECT_TRUE(failures.tally().met(17)[0].told);
+}
+
 }  // namespace
 }  // namespace refork::supervisor
