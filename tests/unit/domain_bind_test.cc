@@ -1,6 +1,7 @@
 // bind, intercept, report, members: errors that come in by other ways than a call of run.
 #include <gtest/gtest.h>
 #include <cerrno>
+#include <functional>
 #include <future>
 
 #include <limits>
@@ -50,6 +51,26 @@ TEST(DomainBind, ItsLabelNamesItInFailures) {
   d.on_error(seen.handler());
   d.bind([] { throw_error(); }, "on_read")();
   EXPECT_EQ(seen.last().bound, "on_read");
+}
+
+// As a connection does in its last event.
+TEST(DomainBind, MayDestroyItselfBeforeItFails) {
+  for (const auto& label :
+       std::vector<std::string>{"on_close", std::string(64, 'x'), std::string(65, 'x'), ""}) {
+    Domain d;
+    Seen seen;
+    d.on_error(seen.handler());
+    std::function<void()> callback;
+    callback = d.bind(
+        [&callback] {
+          callback = nullptr;
+          throw_error();
+        },
+        label);
+    callback();
+    ASSERT_EQ(seen.count(), 1u);
+    EXPECT_EQ(seen.last().bound, label);
+  }
 }
 
 // D4

@@ -4,8 +4,12 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
+#include <cstring>
+#include <memory>
 #include <new>
 #include <stdexcept>
+#include <string_view>
 
 #include "domain/describe.h"
 #include "domain/exception_object.h"
@@ -199,14 +203,34 @@ const Frame* run_with_handler(const Frame* frame) noexcept {
   return frame;
 }
 
-// Marks, as a label, a run whose caller no exception may cross.
-std::string for_c;
+// What a bound callback is called.
+struct Label {
+  std::string_view text;
+};
+constinit Label unlabelled{};
+constinit Label for_c{};  // marks a run whose caller no exception may cross
+
+// A label for as long as its callback runs, which may destroy itself and its own.
+struct KeptLabel : Label {
+  explicit KeptLabel(std::string_view label) noexcept {
+    char* to = short_label;
+    if (label.size() > sizeof short_label) {
+      long_label.reset(new (std::nothrow) char[label.size()]);
+      to = long_label ? long_label.get() : short_label;
+    }
+    const std::size_t size = to == short_label ? std::min(label.size(), sizeof short_label) : label.size();
+    std::memcpy(to, label.data(), size);
+    text = {to, size};
+  }
+  std::unique_ptr<char[]> long_label;
+  char short_label[64];
+};
 
 // One call through a domain, of run() or of a bound callback, as the trampoline made it: the label of the
 // callback, null for a run, or &for_c is its context.
 class DomainCall {
  public:
-  explicit DomainCall(Call& call) noexcept : call_(call), label_(static_cast<std::string*>(call.context)) {}
+  explicit DomainCall(Call& call) noexcept : call_(call), label_(static_cast<Label*>(call.context)) {}
 
   Decision decide(const InFlight& thrown) const noexcept {
     const Frame& frame = call_.frame;
@@ -247,7 +271,7 @@ class DomainCall {
       forget_failed_handler();
     }
     try {
-      if (bound()) failure.bound = *label_;
+      if (bound()) failure.bound = label_->text;
     } catch (...) {
       failure.bound.clear();
     }
@@ -263,7 +287,7 @@ class DomainCall {
   bool bound() const noexcept { return label_ && label_ != &for_c; }
 
   Call& call_;
-  const std::string* label_;
+  const Label* label_;
 };
 
 [[noreturn]] void throw_reported(const Failure& failure) {
@@ -274,7 +298,9 @@ class DomainCall {
 }  // namespace
 
 Returned run_bound(State* state, const std::string& label, Thunk call, void* argument) {
-  return refork_domain_call(state, const_cast<std::string*>(&label), call, argument, &refork_domain_run_kind);
+  if (label.empty()) return refork_domain_call(state, &unlabelled, call, argument, &refork_domain_run_kind);
+  KeptLabel kept(label);
+  return refork_domain_call(state, &kept, call, argument, &refork_domain_run_kind);
 }
 
 Returned run_for_c(State* state, Thunk call, void* argument) {
