@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <thread>
 
@@ -115,6 +116,21 @@ TEST(Crashes, CannotLieAboutLengthsCountsAndIndices) {
   for (const std::uint32_t state : {4u, 0xFFFFFFFFu}) {
     slot.state.store(state);
     EXPECT_FALSE(recorder.reader.crash()) << state;
+  }
+}
+
+TEST(Crashes, OfNoSignalOrByNobodyAreToldSo) {
+  Both recorder;
+  CrashSlot& slot = write_crash(*recorder.writer);
+  advance(slot, CrashState::complete);
+  for (const std::int32_t signal : {-1, 0, 65, std::numeric_limits<std::int32_t>::min()}) {
+    slot.signal = slot.sender = signal;
+    EXPECT_EQ(recorder.reader.crash()->signal, 0) << signal;
+    EXPECT_EQ(recorder.reader.crash()->sender, std::max(signal, 0)) << signal;
+  }
+  for (const std::int32_t signal : {1, 64}) {
+    slot.signal = signal;
+    EXPECT_EQ(recorder.reader.crash()->signal, signal);
   }
 }
 

@@ -1,8 +1,11 @@
 // Many threads in one recorder, with a reader that looks on.
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <atomic>
+#include <cstddef>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -106,6 +109,66 @@ TEST(RecorderStress, EachRecordIsReadOnceOrCountedAsDropped) {
   drain_ring();
   EXPECT_EQ(read, stored);
   EXPECT_EQ(recorder.counters().dropped, static_cast<std::uint64_t>((threads - 1) * records - stored));
+}
+
+// Memory of the worker's own, which it changes while it is looked at.
+class Mapping {
+ public:
+  explicit Mapping(int fd) : words_(::mmap(nullptr, total_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) {
+    EXPECT_NE(words_, MAP_FAILED);
+  }
+  ~Mapping() { ::munmap(words_, total_size); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  std::atomic<std::uint32_t>& word(std::size_t index) const {
+    return static_cast<std::atomic<std::uint32_t>*>(words_)[index % (total_size / 4)];
+  }
+
+ private:
+  void* words_;
+};
+
+// Small numbers are states and lengths that are believed, large ones lengths that must not be.
+std::uint32_t lie(std::mt19937& random) {
+  return random() % 4 == 0 ? static_cast<std::uint32_t>(random()) : static_cast<std::uint32_t>(random() % 8);
+}
+
+// A word that says how much else is to be believed, more often than not: of an entry of one of the tables, or
+// of what the worker writes into the header.
+std::size_t place_of_lie(std::mt19937& random) {
+  const auto entry = [&random](std::size_t table, std::size_t size, std::size_t count, std::size_t words) {
+    return (table + random() % count * size) / 4 + random() % words;
+  };
+  switch (random() % 6) {
+    case 0:
+      return entry(offsetof(Header, pid), 4, (sizeof(Header) - offsetof(Header, pid)) / 4, 1);
+    case 1:
+      return entry(requests_offset, sizeof(Request), request_count, 8);
+    case 2:
+      return entry(records_offset, sizeof(Record), record_count, 2);
+    case 3:
+      return entry(crash_offset, sizeof(CrashSlot), crash_count, 20);
+    case 4:
+      return entry(threads_offset, sizeof(ThreadSlot), thread_count, 16);
+    default:
+      return random();
+  }
+}
+
+TEST(RecorderStress, AWorkerThatLiesWhileItIsReadGivesNothingBeyondTheBounds) {
+  Both recorder;
+  const Mapping mapping(recorder.reader.fd());
+  std::atomic<bool> over{false};
+  std::vector<std::thread> liars;
+  for (const unsigned seed : {1u, 2u})
+    liars.emplace_back([&, seed] {
+      std::mt19937 random(seed);
+      while (!over) mapping.word(place_of_lie(random)) = lie(random);
+    });
+  for (int i = 0; i < 50; ++i) ask_everything(recorder.reader);
+  over = true;
+  for (auto& liar : liars) liar.join();
+  ask_everything(recorder.reader);
 }
 
 }  // namespace

@@ -44,6 +44,33 @@ struct Both {
   Writer* writer;
 };
 
+// Everything a reader can be asked, in whatever state the file is.
+inline void ask_everything(const Reader& reader) {
+  static_cast<void>(reader.identity().ok());
+  static_cast<void>(reader.counters().ok());
+  if (const auto all = reader.in_flight(); all) {
+    EXPECT_LE(all->size(), request_count);
+    for (const auto& request : *all) EXPECT_LE(request.label.size(), 3 * label_size);
+  }
+  if (const auto all = reader.records(); all) {
+    EXPECT_LE(all->size(), record_count);
+    for (const auto& record : *all) EXPECT_LE(record.json.size(), sizeof(Record::json));
+  }
+  EXPECT_LE(reader.dropped().size(), dropped_count);
+  EXPECT_LE(reader.torn(), record_count);
+  EXPECT_LE(reader.beats().size(), beat_count);
+  EXPECT_LE(reader.crashes().size(), crash_count);
+  for (const auto& crash : reader.crashes()) {
+    EXPECT_LE(crash.frames.size(), crash_frames);
+    EXPECT_LE(crash.domains.size(), crash_domains);
+    EXPECT_LE(crash.label.size(), 3 * label_size);
+  }
+  EXPECT_LE(reader.thread_stacks().size(), thread_count);
+  for (const auto& thread : reader.thread_stacks()) EXPECT_LE(thread.frames.size(), thread_frames);
+  static_cast<void>(reader.answers_stacks());
+  reader.release(0, 1);
+}
+
 template <class T>
 void poke(int fd, std::size_t offset, T value) {
   ASSERT_EQ(::pwrite(fd, &value, sizeof value, static_cast<off_t>(offset)),

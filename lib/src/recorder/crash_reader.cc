@@ -1,6 +1,8 @@
 // What a flight recorder tells of threads: who beats, where they stand, and which of them took a fatal
 // signal. As untrusted as the rest: each count is bounded, each index checked, each text cleaned.
 
+#include <signal.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -17,6 +19,9 @@ namespace {
 
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr auto acquire = std::memory_order_acquire;
+
+// 0 for what is none.
+int signal_of(std::int32_t number) { return number > 0 && number < NSIG ? number : 0; }
 
 // A byte that is no UTF-8 becomes three.
 std::string text_of(const char* text, std::size_t length, std::size_t size) {
@@ -91,10 +96,10 @@ std::vector<std::string> lines_of(const CrashSlot& slot) {
 
 Crash describe(Modules& modules, const CrashSlot& found) {
   Crash crash;
-  crash.signal = found.signal;
+  crash.signal = signal_of(found.signal);
   crash.code = found.code;
   crash.address = found.address;
-  crash.sender = found.sender;
+  crash.sender = std::max(found.sender, 0);
   crash.thread = found.thread;
   crash.time_ms = found.time_ms;
   crash.contained = found.contained != 0;
@@ -110,10 +115,12 @@ Crash describe(Modules& modules, const CrashSlot& found) {
 
 // Empty if that request is over: its entry bears another one by now, or none.
 std::string label_of_request(int fd, std::uint32_t index, std::uint64_t state) {
-  Copy<Request> request;
-  if (index >= request_count || state % 2 == 0 ||
-      !read_copy(fd, request, requests_offset + index * sizeof(Request)) ||
-      request->state.load(relaxed) != state)
+  Copy<Request> request, again;
+  const std::size_t offset = requests_offset + index * sizeof(Request);
+  const auto same = [state](const Copy<Request>& seen) { return seen->state.load(relaxed) == state; };
+  // It may end, and another one begin there, while it is being copied.
+  if (index >= request_count || state % 2 == 0 || !read_copy(fd, request, offset) || !same(request) ||
+      !read_copy(fd, again, offset) || !same(again))
     return "";
   return text_of(reinterpret_cast<const char*>(request->label), request->label_length.load(relaxed),
                  label_size - 1);
