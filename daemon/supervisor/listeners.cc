@@ -58,19 +58,33 @@ void Listeners::watch(Socket& socket) {
   // A unix listener shut down for reading alone gives EPOLLRDHUP only. Connections are none of reforkd's
   // business.
   socket.source = loop_.watch(socket.socket.fd(), EPOLLRDHUP, [this, &socket](std::uint32_t) {
-    if (socket.socket.broken()) reopen(socket);
+    if (socket.socket.broken()) shut_down(socket);
   });
 }
 
-void Listeners::reopen(Socket& socket) {
+void Listeners::shut_down(Socket& socket) {
+  const auto now = core::Clock::now();
+  const auto earliest = socket.reopened ? *socket.reopened + reopen_pause : now;
+  if (now >= earliest) return reopen(socket);
+  log::warning(socket.socket.address() + " was shut down again at once; it is opened again a little later");
+  reopen_at(socket, earliest);
+}
+
+void Listeners::reopen_at(Socket& socket, core::Time at) {
   loop_.park(std::move(socket.source));
+  socket.source = loop_.timer([this, &socket] { reopen(socket); });
+  Loop::arm(socket.source, at);
+}
+
+void Listeners::reopen(Socket& socket) {
+  const auto now = core::Clock::now();
   store_.forget(socket.name);
   if (const auto result = socket.socket.reopen(); !result) {
     log::error(result.error().what + "; trying again in 1 s");
-    socket.source = loop_.timer([this, &socket] { reopen(socket); });
-    Loop::arm(socket.source, core::Clock::now() + std::chrono::seconds(1));
-    return;
+    return reopen_at(socket, now + reopen_pause);
   }
+  loop_.park(std::move(socket.source));
+  socket.reopened = now;
   socket.name = service_ + ".listen." + std::to_string(next_number_());
   store_.keep(socket.name, socket.socket.fd());
   watch(socket);

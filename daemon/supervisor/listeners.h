@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "core/pace.h"
 #include "os/fd_store.h"
 #include "os/listener.h"
 #include "state/state.h"
@@ -19,6 +21,9 @@ namespace refork::supervisor {
 // reforkd; watched for a shutdown() by a worker.
 class Listeners {
  public:
+  // One that is shut down again this soon is opened again only then: its workers may do that as they start.
+  static constexpr core::Millis reopen_pause{1000};
+
   // Called when a socket had been shut down and was opened again.
   using Reopened = std::function<void(const std::string& address)>;
   using NextNumber = std::function<std::uint64_t()>;  // for the names of stored descriptors
@@ -40,11 +45,14 @@ class Listeners {
     std::string name, configured;
     os::ListenSocket socket;
     Loop::Source source;
+    std::optional<core::Time> reopened = {};
   };
   base::Result<void> add(const std::string& address, bool nonblocking,
                          const std::vector<state::Listener>& before, Handover& handover);
   void watch(Socket& socket);
+  void shut_down(Socket& socket);
   void reopen(Socket& socket);
+  void reopen_at(Socket& socket, core::Time at);
 
   Loop& loop_;
   os::FdStore& store_;
