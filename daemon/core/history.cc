@@ -3,6 +3,8 @@
 #include "core/history.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "base/utf8.h"
@@ -52,13 +54,23 @@ void note_wait(HistoryEntry& entry, const HistoryEntry* since, std::string_view 
   entry.waited_for = what_for;
 }
 
-// A failure that its worker's end, its drain or its replacement came of.
-const HistoryEntry* cause_of(const HistoryEntry& entry, const std::vector<HistoryEntry>& all) {
+// By worker, each by time.
+using Failures = std::map<WorkerId, std::vector<const HistoryEntry*>>;
+
+Failures failures_in(const std::vector<HistoryEntry>& all) {
+  Failures failures;
+  for (const auto& entry : all)
+    if (entry.what == "failure") failures[entry.worker].push_back(&entry);
+  return failures;
+}
+
+// A failure that its worker's end, its drain or its replacement came of: the latest before it.
+const HistoryEntry* cause_of(const HistoryEntry& entry, const Failures& failures) {
   const WorkerId culprit = entry.what == "worker-started" ? entry.instead_of : entry.worker;
-  if (culprit == 0) return nullptr;
-  return newest(all, [&](const HistoryEntry& other) {
-    return is(other, "failure", culprit) && other.time_ms <= entry.time_ms;
-  });
+  const auto found = failures.find(culprit);
+  if (culprit == 0 || found == failures.end()) return nullptr;
+  const auto later = std::ranges::upper_bound(found->second, entry.time_ms, {}, &HistoryEntry::time_ms);
+  return later == found->second.begin() ? nullptr : *std::prev(later);
 }
 
 // A worker that was told to go for another reason than an error.
@@ -68,11 +80,12 @@ bool asked_for(const HistoryEntry& entry) {
 }
 
 void link(std::vector<HistoryEntry>& all) {
+  const Failures failures = failures_in(all);
   for (auto& entry : all) {
     if (!entry.failure.empty()) continue;
     if (entry.what != "worker-started" && entry.what != "worker-draining" && entry.what != "worker-ended")
       continue;
-    const auto* cause = cause_of(entry, all);
+    const auto* cause = cause_of(entry, failures);
     if (!cause || asked_for(entry)) continue;
     entry.failure = cause->failure;
   }

@@ -170,7 +170,7 @@ void Service::enter_draining(Worker& worker, std::optional<DrainReason> reason, 
   // Its place goes back to the old worker, not to a third one beside it.
   if (reload_ && reload_->candidate == worker.id)
     reload_candidate_failed("it was drained in its probation", out);
-  leave_slot(worker);
+  leave_slot(worker, now);
   fill_slots(now, out);  // the replacement before all else
   announce(worker, "worker-draining", worker.why, out);
 }
@@ -212,6 +212,7 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
 }
 
 void Service::kill_now(Worker& worker, Time now, Effects& out) {
+  const std::string told = worker.kill_sent ? worker.why : "";
   if (worker.killed_by_order) {
     worker.why = "killed by an operator";
   } else if (worker.crashed_at) {
@@ -225,7 +226,7 @@ void Service::kill_now(Worker& worker, Time now, Effects& out) {
   }
   worker.deadline = now + kill_again;
   worker.kill_sent = true;
-  announce(worker, "worker-killed", worker.why, out);
+  if (worker.why != told) announce(worker, "worker-killed", worker.why, out);
   out.push_back(Kill{worker.id});
 }
 
@@ -242,9 +243,7 @@ void Service::end(Worker& worker, const Exit& exit, Time now, Effects& out) {
     reload_candidate_failed(how.sentence, out);
   else if (!booted)
     note_boot_failure(worker, how.sentence, now, out);
-  else if (worker.ready_at && now - *worker.ready_at >= healthy_after && worker.slot < slots_.size())
-    slots_[worker.slot].boot_failures = 0;
-  leave_slot(worker);
+  leave_slot(worker, now);
   workers_.erase(id);
   out.push_back(std::move(ended));
 }

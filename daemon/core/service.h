@@ -207,7 +207,8 @@ class Service {
   void want_gone(Worker& worker, DrainReason reason, Time now, Effects& out);
   bool may_drain(Worker& worker, Time now, Effects& out);
   void rotate_waiting(Time now, Effects& out);
-  void leave_slot(Worker& worker);
+  void leave_slot(Worker& worker, Time now);
+  void note_health(const Worker& worker, Time now);
   std::size_t accepting() const;
   std::size_t draining_after_errors() const;
 

@@ -25,7 +25,7 @@ void Service::lose(Worker& worker, Time now, Effects& out) {
   if (worker.ready_at) {
     if (reload_ && reload_->candidate == worker.id)
       reload_candidate_failed("it crashed in its probation", out);
-    leave_slot(worker);
+    leave_slot(worker, now);
     fill_slots(now, out);  // the replacement before all else
   }
   announce(worker, "worker-crashed", worker.ready_at ? "crashed" : "crashed before it was ready", out);

@@ -15,6 +15,7 @@ WorkerId Service::spawn(std::uint32_t slot, std::uint32_t generation, Time now, 
   if (config_.ready != ReadyBy::exec) worker.deadline = now + config_.start_timeout;
   if (config_.recycle != ServiceConfig::Recycle{})
     worker.recycle_factor = 1 - recycle_jitter + 2 * recycle_jitter * random_();
+  if (const Worker* before = find(slots_[slot].current)) note_health(*before, now);
   slots_[slot].current = worker.id;
   slots_[slot].next_start.reset();
   out.push_back(Spawn{worker.id, slot, generation});
@@ -39,12 +40,18 @@ void Service::fill_slots(Time now, Effects& out) {
   if (std::all_of(slots_.begin(), slots_.end(), serves)) started_once_ = true;
 }
 
+// Failed starts before a worker that lived well count no more against those that come after it.
+void Service::note_health(const Worker& worker, Time now) {
+  if (worker.ready_at && now - *worker.ready_at >= healthy_after) slots_[worker.slot].boot_failures = 0;
+}
+
 // The worker has left its place: the slot is free, unless a replacement has taken it already.
-void Service::leave_slot(Worker& worker) {
+void Service::leave_slot(Worker& worker, Time now) {
   if (worker.slot >= slots_.size()) return;
   Slot& slot = slots_[worker.slot];
   slot.served = true;
   if (slot.current != worker.id) return;
+  note_health(worker, now);
   slot.current = 0;
   if (config_.restart.policy == RestartPolicy::never && wanted_) {
     slot.given_up = true;

@@ -244,6 +244,48 @@ TEST(Ends, BootFailuresAreForgottenAfterAHealthyMinute) {
   EXPECT_EQ(scene.service.slots()[0].boot_failures, 0u);
 }
 
+// The replacement starts before the old worker has ended: what failed before the old one counts no more then.
+TEST(Ends, FailedStartsBeforeAHealthyWorkerDoNotCountAgainstItsReplacement) {
+  auto config = Scene::workers(1);
+  config.restart.give_up = 2;
+  for (const std::uint32_t floor : {0u, 1u}) {  // the replacement after, or before the drain begins
+    config.floor = floor;
+    Scene scene(config);
+    scene.keep(scene.service.start(scene.now, scene.out));
+    scene.exit(1, 1);
+    scene.pass(Millis(1000));
+    scene.ready(2);
+    scene.pass(healthy_after);
+    scene.fail(2);
+    ASSERT_EQ(scene.worker(3).state, WorkerState::starting);
+    scene.exit(3, 1);
+    EXPECT_EQ(scene.service.slots()[0].boot_failures, 1u) << "floor " << floor;
+    EXPECT_FALSE(scene.service.slots()[0].given_up) << "floor " << floor;
+  }
+}
+
+TEST(Ends, FailedStartsOfAReplacementAreNotForgottenWithTheEndOfTheOldWorker) {
+  auto config = Scene::workers(1);
+  config.floor = 0;
+  Scene scene(config);
+  scene.up();
+  scene.pass(healthy_after);
+  scene.fail(1);
+  scene.exit(2, 1);
+  scene.leave(1, 0);
+  EXPECT_EQ(scene.service.slots()[0].boot_failures, 1u);
+}
+
+TEST(Ends, ProcessThatCannotBeKilledIsKilledAgainButToldOnce) {
+  Scene scene;
+  scene.up();
+  scene.keep(scene.service.kill(1, scene.now, scene.out));
+  scene.pass(3 * kill_again);
+  EXPECT_EQ(scene.count<Kill>(), 4u);
+  const auto announced = scene.all<Announce>();
+  EXPECT_EQ(std::ranges::count(announced, "worker-killed", &Announce::type), 1);
+}
+
 TEST(Ends, CrashAfterReadyIsReforkedAtOnceHoweverSoon) {
   Scene scene;
   scene.up();

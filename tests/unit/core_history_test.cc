@@ -369,5 +369,32 @@ TEST(Conditions, AStoppedServiceAndAFailedReloadAreSaid) {
   EXPECT_EQ(told.conditions()[0].kind, "stopped");
 }
 
+// The loop of reforkd waits for the answer. In square time this takes minutes.
+TEST(History, AServiceOfAllWorkersWithAFullPastIsAnsweredInAMoment) {
+  History history;
+  for (std::uint32_t slot = 0; slot < max_workers; ++slot)
+    for (std::size_t i = 0; i < kept_a_slot / 2; ++i) {
+      const WorkerId worker = 1 + slot + i * max_workers;
+      Event event;
+      event.time_ms = start_ms + i;
+      event.slot = slot;
+      event.worker = worker;
+      event.type = "worker-ended";
+      history.add(event);
+      FailureRow row;
+      row.id = "f" + std::to_string(worker);
+      row.time_ms = event.time_ms;
+      row.slot = slot;
+      row.worker = worker;
+      history.failed(row, "");
+    }
+  for (int i = 0; i < 4; ++i) {
+    const auto all = history.entries({});
+    ASSERT_EQ(all.size(), max_workers * kept_a_slot);
+    EXPECT_EQ(all.front().failure, "f1");
+    EXPECT_EQ(all.back().failure, "f" + std::to_string(max_workers * kept_a_slot / 2));
+  }
+}
+
 }  // namespace
 }  // namespace refork::core
