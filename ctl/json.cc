@@ -114,6 +114,11 @@ void for_each(const Json& object, const char* name, Each&& each) {
     if (item.is_object()) each(item);
 }
 
+template <class T, class To>
+void read_object(const Json& object, const char* name, T& value, To&& to) {
+  if (const auto found = object.find(name); found != object.end() && found->is_object()) value = to(*found);
+}
+
 void read_strings(const Json& object, const char* name, std::vector<std::string>& strings) {
   const auto found = object.find(name);
   if (found == object.end() || !found->is_array()) return;
@@ -189,16 +194,15 @@ Failure::Exit to_exit(const Json& json) {
 }
 
 void read_circumstances(const Json& json, Failure& failure) {
-  if (const auto it = json.find("request"); it != json.end() && it->is_object())
-    failure.request = to_request(*it);
-  if (const auto it = json.find("drain"); it != json.end() && it->is_object()) failure.drain = to_drain(*it);
-  if (const auto it = json.find("exit"); it != json.end() && it->is_object()) failure.exit = to_exit(*it);
+  read_object(json, "request", failure.request, to_request);
+  read_object(json, "drain", failure.drain, to_drain);
+  read_object(json, "exit", failure.exit, to_exit);
   read_strings(json, "domains", failure.domains);
   if (const auto it = json.find("context"); it != json.end() && it->is_object())
     for (const auto& [key, value] : it->items())
       failure.context.emplace_back(key, value.is_string() ? value.get<std::string>() : print(value));
   failure.stack = to_stack(json);
-  if (const auto it = json.find("fault"); it != json.end() && it->is_object()) failure.fault = to_fault(*it);
+  read_object(json, "fault", failure.fault, to_fault);
   for_each(json, "threads", [&](const Json& item) { failure.threads.push_back(to_thread(item)); });
   for_each(json, "causes", [&](const Json& item) {
     Cause cause;
