@@ -31,9 +31,9 @@ TEST(LastOutput, OfAFailedStartIsInItsRecord) {
 
 TEST(LastOutput, OfACrashIsInItsRecord) {
   const TempDir directory;
-  const Daemon daemon = web({"--workers", "1", "--ready", "exec", "--log", "file:" + directory.file("log")},
-                            {"/bin/sh", "-c", "sleep 1.2; echo now; kill -ABRT $$"});
-  ASSERT_TRUE(daemon.wait_for_failures(1));
+  const Daemon daemon = web({"--workers", "1", "--ready", "notify", "--log", "file:" + directory.file("log")},
+                            {"/bin/sh", "-c", "echo now; exec \"$0\" --notify", unlinked_server()});
+  ASSERT_EQ(::kill(daemon.pids().at(0), SIGABRT), 0);
   const json failure = complete_failures(daemon, 1)[0];
   EXPECT_EQ(failure["kind"], "signal");
   EXPECT_EQ(failure["output_tail"], "now");

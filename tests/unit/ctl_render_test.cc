@@ -271,11 +271,7 @@ TEST_F(RenderTest, AnEventIsOneLine) {
   EXPECT_EQ(render_event(event, view), "2026-09-21 14:13:20 worker-ready web/0 …\n");
 }
 
-TEST_F(RenderTest, TheNamesForScriptsAreFixed) {
-  auto status = some_status();
-  status.services.erase(status.services.begin());
-  status.services[0].workers.erase(status.services[0].workers.begin() + 1);
-  EXPECT_EQ(status_json(status), R"({
+constexpr const char* status_for_scripts = R"({
   "daemon": {
     "version": "0.1.0",
     "pid": 4711,
@@ -338,7 +334,16 @@ TEST_F(RenderTest, TheNamesForScriptsAreFixed) {
     }
   ]
 }
-)");
+)";
+
+TEST_F(RenderTest, TheNamesOfTheStatusForScriptsAreFixed) {
+  auto status = some_status();
+  status.services.erase(status.services.begin());
+  status.services[0].workers.erase(status.services[0].workers.begin() + 1);
+  EXPECT_EQ(status_json(status), status_for_scripts);
+}
+
+TEST_F(RenderTest, TheNamesOfEventsFailuresAndMessagesForScriptsAreFixed) {
   EXPECT_EQ(event_json({7, 1000, "worker-ready", "web", 0, 17, 4720, "x"}),
             "{\"sequence\":7,\"time_ms\":1000,\"type\":\"worker-ready\",\"service\":\"web\",\"slot\":0,"
             "\"worker\":17,"

@@ -145,11 +145,18 @@ class LateOutputs : public Outputs {
   std::vector<Reply> replies;
 };
 
-TEST_F(FailuresTest, TheLastOutputAmendsTheRecordOfTheEndWhichWaitsForIt) {
+// Of a worker that writes to a file.
+class LoggingTest : public FailuresTest {
+ protected:
+  LoggingTest() {
+    logging.output = "/var/log/web.log";
+    failures.take_output_from(outputs);
+  }
   LateOutputs outputs;
-  failures.take_output_from(outputs);
   Subject logging = subject;
-  logging.output = "/var/log/web.log";
+};
+
+TEST_F(LoggingTest, TheLastOutputAmendsTheRecordOfTheEndWhichWaitsForIt) {
   failures.report(logging, Kind::exit, "exited with code 3 while serving", 0);
   failures.end(logging, {}, recorder, 0);
   ASSERT_EQ(store.rows.size(), 1u) << "announced at once";
@@ -165,21 +172,13 @@ TEST_F(FailuresTest, TheLastOutputAmendsTheRecordOfTheEndWhichWaitsForIt) {
   EXPECT_EQ(announced.size(), 1u);
 }
 
-TEST_F(FailuresTest, OfAnEndThatIsNoFailureNobodyAsksForTheOutput) {
-  LateOutputs outputs;
-  failures.take_output_from(outputs);
-  Subject logging = subject;
-  logging.output = "/var/log/web.log";
+TEST_F(LoggingTest, OfAnEndThatIsNoFailureNobodyAsksForTheOutput) {
   failures.end(logging, {}, recorder, 0);
   EXPECT_TRUE(outputs.asked.empty());
   EXPECT_EQ(store.ends.size(), 1u);
 }
 
-TEST_F(FailuresTest, AnOutputThatComesAfterTheEndOfReforkdChangesNothing) {
-  LateOutputs outputs;
-  failures.take_output_from(outputs);
-  Subject logging = subject;
-  logging.output = "/var/log/web.log";
+TEST_F(LoggingTest, AnOutputThatComesAfterTheEndOfReforkdChangesNothing) {
   failures.report(logging, Kind::boot, "exited with code 3 before it was ready", 0);
   failures.end(logging, {}, recorder, 0);
   failures.store_waiting();
