@@ -360,6 +360,13 @@ Failures::Reports Failures::reports(core::WorkerId worker) const {
   return known == reports_.end() ? Reports() : known->second;
 }
 
+void Failures::forget(core::WorkerId worker) {
+  crashes_.erase(crashes_.lower_bound({worker, 0}), crashes_.upper_bound({worker, UINT32_MAX}));
+  fatal_.erase(worker);
+  reports_.erase(worker);
+  unsafe_.erase(worker);
+}
+
 Finished Failures::end(const Subject& subject, const core::Ended& ended,
                        const std::shared_ptr<KeptRecorder>& recorder, std::uint64_t served_before_drain) {
   crashes_.erase(crashes_.lower_bound({subject.worker, 0}),

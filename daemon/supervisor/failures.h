@@ -110,6 +110,9 @@ class Failures {
   void hold() { held_ = true; }
   void release();
 
+  // Of a worker whose end is not stored nothing is kept for it any more.
+  void forget(core::WorkerId worker);
+
   // What still waits for names is stored without them; they come too late then.
   void store_waiting();
 

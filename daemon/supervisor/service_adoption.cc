@@ -171,7 +171,7 @@ void ServiceRunner::adopt_end(state::End end, Handover& handover) {
   if (!recorder) return;
   const auto id = process.worker;
   end.encoded = state::encode(end);
-  const auto& kept = ends_.emplace(id, std::move(end)).first->second;
+  const auto& kept = ends_.add(std::move(end));
   shared_.failures.assume_reports(id, kept.process.reports);
   for (const auto& report : kept.process.unsafe_reports) shared_.failures.report_again(subject, report);
   shared_.failures.collect(subject, recorder, true);

@@ -69,15 +69,25 @@ void ServiceRunner::ended(const core::Ended& what) {
   if (node.empty()) return;
   WorkerProcess& process = *node.mapped();
   if (process.recorder) {
-    auto& end = ends_[what.worker] = {state_of(process), what};
+    auto& end = ends_.add({state_of(process), what});
     end.encoded = state::encode(end);
     const auto finished = shared_.failures.end(process.subject, what, process.recorder,
                                                process.served_before_drain.value_or(0));
     shared_.finished(process.subject, finished);
+    while (const auto surplus = ends_.take_surplus()) give_up(*surplus);
+  } else {
+    shared_.failures.forget(what.worker);
   }
   shared_.loop.park(std::move(process.exit_source));
   ended_.push_back(std::move(node.mapped()));
   shared_.loop.later([this] { bury(); });
+}
+
+// Nobody will ever write it down: the store has dropped it, too.
+void ServiceRunner::give_up(const state::End& end) {
+  const auto& process = end.process;
+  shared_.fds.forget(worker_fd(service_.config().name, process.slot, process.worker, recorder_word));
+  shared_.failures.forget(process.worker);
 }
 
 // Only now that the end is written down nobody needs to find the process again.

@@ -187,7 +187,7 @@ void ServiceRunner::guard_recorder(const Subject& subject, KeptRecorder& recorde
   recorder.when_done([this, id, name] {
     shared_.fds.forget(name);
     shared_.failures.tally().forget(id);
-    dirty_ |= ends_.erase(id) != 0;
+    dirty_ |= ends_.erase(id);
     save();
     shared_.end_is_safe();
   });

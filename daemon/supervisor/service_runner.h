@@ -20,6 +20,7 @@
 #include "supervisor/handover.h"
 #include "supervisor/listeners.h"
 #include "supervisor/loop.h"
+#include "supervisor/unsafe_ends.h"
 #include "supervisor/watch.h"
 #include "supervisor/worker_cgroups.h"
 #include "supervisor/worker_process.h"
@@ -116,6 +117,7 @@ class ServiceRunner : private Watch::Ward {
   static core::Exit exit_of(const WorkerProcess& process, const os::ExitStatus& status);
   std::optional<os::ExitStatus> exit_status(WorkerProcess& process);
   void ended(const core::Ended& ended);
+  void give_up(const state::End& end);
   void bury();
 
   // service_adoption.cc
@@ -141,8 +143,8 @@ class ServiceRunner : private Watch::Ward {
   std::string print_;                     // of what the workers were started with
   std::optional<state::Service> before_;  // between adopt() and resume()
   bool resumed_ = false;
-  bool dirty_ = false;                         // something changed that is not saved
-  std::map<core::WorkerId, state::End> ends_;  // not known to be on disk yet
+  bool dirty_ = false;  // something changed that is not saved
+  UnsafeEnds ends_;
   std::deque<core::Effect> effects_;
   bool performing_ = false;
   core::ServiceState shown_ = core::ServiceState::stopped;

@@ -6,6 +6,7 @@
 
 #include "recorder/writer.h"
 #include "supervisor/failures.h"
+#include "supervisor/unsafe_ends.h"
 #include "support/process.h"
 
 namespace refork::supervisor {
@@ -185,6 +186,36 @@ TEST_F(LoggingTest, AnOutputThatComesAfterTheEndOfReforkdChangesNothing) {
   EXPECT_EQ(store.ends.size(), 1u);
   outputs.replies.at(0)("late");
   EXPECT_EQ(store.rows.size(), 1u);
+}
+
+// A start that failed before there was a recorder has no end.
+TEST_F(FailuresTest, OfAWorkerThatIsForgottenNothingIsKept) {
+  failures.report(subject, Kind::boot, "no memory for its flight recorder", 0);
+  ASSERT_EQ(failures.unsafe_reports(subject.worker).size(), 1u);
+  ASSERT_EQ(failures.reports(subject.worker).size(), 1u);
+  failures.forget(subject.worker);
+  EXPECT_TRUE(failures.unsafe_reports(subject.worker).empty());
+  EXPECT_TRUE(failures.reports(subject.worker).empty());
+  store.write();
+  EXPECT_EQ(store.rows.size(), 1u) << "what is on its way to the store gets there";
+}
+
+TEST(UnsafeEnds, AreTheNewestAsManyAsTheStoreKeepsInMemory) {
+  UnsafeEnds ends;
+  const auto add = [&ends](core::WorkerId worker) {
+    state::End end;
+    end.process.worker = worker;
+    ends.add(std::move(end));
+  };
+  for (core::WorkerId worker = 1; worker <= UnsafeEnds::most; ++worker) add(worker);
+  EXPECT_FALSE(ends.take_surplus());
+  add(UnsafeEnds::most + 1);
+  const auto surplus = ends.take_surplus();
+  ASSERT_TRUE(surplus);
+  EXPECT_EQ(surplus->process.worker, 1u) << "the oldest";
+  EXPECT_FALSE(ends.take_surplus());
+  EXPECT_TRUE(ends.erase(2));
+  EXPECT_FALSE(ends.erase(1));
 }
 
 TEST_F(FailuresTest, ARecordWithoutAStackWaitsForNobody) {
