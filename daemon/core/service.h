@@ -155,6 +155,7 @@ class Service {
  private:
   friend ServiceSnapshot take_snapshot(const Service& service);  // core/service_state.h
   friend void restore(Service& service, ServiceSnapshot snapshot, Time now, Effects& out);
+  friend void relieve(Service& service, WorkerId worker, Time now, Effects& out);
   friend void withdraw(Service& service, WorkerId worker, Time now, Effects& out);
   enum class JobKind {
     start,

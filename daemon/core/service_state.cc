@@ -54,6 +54,49 @@ void restore(Service& service, ServiceSnapshot snapshot, Time now, Effects& out)
   service.settle(now, out);
 }
 
+void add_started(ServiceSnapshot& snapshot, const ServiceConfig& config, WorkerId worker, std::uint32_t slot,
+                 std::uint32_t generation, Time now) {
+  Worker started;
+  started.id = worker;
+  started.slot = slot;
+  started.generation = generation;
+  started.since = now;
+  if (config.ready != ReadyBy::exec) started.deadline = now + config.start_timeout;
+  const bool candidate = generation != snapshot.generation;
+  if (candidate) started.wanted_gone = DrainReason::reload;
+  if (slot < snapshot.slots.size() && !(candidate && snapshot.slots[slot].current != 0))
+    snapshot.slots[slot].current = worker;
+  snapshot.workers.push_back(std::move(started));
+}
+
+void add_stranger(ServiceSnapshot& snapshot, const ServiceConfig& config, WorkerId worker, std::uint32_t slot,
+                  std::uint32_t generation, Time now) {
+  Worker stranger;
+  stranger.id = worker;
+  stranger.slot = slot;
+  stranger.generation = generation;
+  stranger.since = stranger.ready_at.emplace(now);
+  stranger.state = WorkerState::draining;
+  stranger.drain_began = now;
+  stranger.deadline = now + config.drain_deadline;
+  stranger.requested = DrainReason::operator_;
+  stranger.why = "drains: what an earlier reforkd knew of it cannot be read";
+  snapshot.workers.push_back(std::move(stranger));
+}
+
+bool superseded(const Service& service, WorkerId worker) {
+  const auto known = service.workers().find(worker);
+  if (known == service.workers().end() || !accepts(known->second.state)) return false;
+  const Worker& w = known->second;
+  if (w.wanted_gone || w.slot >= service.slots().size()) return false;
+  const WorkerId current = service.slots()[w.slot].current;
+  return current != 0 && current != worker;
+}
+
+void relieve(Service& service, WorkerId worker, Time now, Effects& out) {
+  if (superseded(service, worker)) service.want_gone(*service.find(worker), DrainReason::operator_, now, out);
+}
+
 void withdraw(Service& service, WorkerId worker, Time now, Effects& out) {
   Worker* w = service.find(worker);
   if (!w) return;

@@ -38,6 +38,16 @@ ServiceSnapshot take_snapshot(const Service& service);
 // Into a service that has done nothing yet. Its number of workers is that of its configuration; what is
 // beyond drains. A reload under way is given up: the old generation goes on, and the candidate leaves.
 void restore(Service& service, ServiceSnapshot snapshot, Time now, Effects& out);
+// Workers that the snapshot does not know. One that was started after it was taken takes its slot; the
+// candidate of a reload that nobody leads any more leaves it to the old one.
+void add_started(ServiceSnapshot& snapshot, const ServiceConfig& config, WorkerId worker, std::uint32_t slot,
+                 std::uint32_t generation, Time now);
+// One of which nothing is known but that it is there: it drains, and its slot is free.
+void add_stranger(ServiceSnapshot& snapshot, const ServiceConfig& config, WorkerId worker, std::uint32_t slot,
+                  std::uint32_t generation, Time now);
+// A worker that serves beside the one that has its slot, and nobody remembers why.
+bool superseded(const Service& service, WorkerId worker);
+void relieve(Service& service, WorkerId worker, Time now, Effects& out);
 // A worker that never ran: reforkd died while it started it. Neither an end nor a failed start.
 void withdraw(Service& service, WorkerId worker, Time now, Effects& out);
 

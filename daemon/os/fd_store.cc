@@ -98,6 +98,7 @@ void FdStore::post(std::string text, int fd) {
   if (pending_.empty() && send(text, fd)) return;
   if (pending_.size() >= most_pending) pending_.pop_front();
   pending_.push_back({std::move(text), base::UniqueFd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3))});
+  if (pending_.size() == 1 && on_pending_) on_pending_();
 }
 
 void FdStore::flush() {

@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -44,6 +46,8 @@ class FdStore {
   // Another keeper, which gets everything anew.
   void move_to(std::string address);
   bool pending() const noexcept { return !pending_.empty(); }
+  // Called when something begins to wait: flush() is due then, until nothing is pending.
+  void on_pending(std::function<void()> call) { on_pending_ = std::move(call); }
   void flush();  // tries again what had no place
   // Anything else that is to be said there, in order.
   void say(std::string_view state);
@@ -60,6 +64,7 @@ class FdStore {
   base::UniqueFd socket_;
   std::map<std::string, int> kept_;
   std::deque<Packet> pending_;
+  std::function<void()> on_pending_;
 };
 
 }  // namespace refork::os

@@ -175,6 +175,29 @@ base::Result<ListenSocket> ListenSocket::adopt(const std::string& address, const
   return socket;
 }
 
+int ListenSocket::suits(const std::string& address, int fd) {
+  const auto parsed = parse_address(address);
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (!parsed || ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) return 0;
+  if (parsed->family == Address::Family::unix_socket) {
+    const auto* path = reinterpret_cast<const sockaddr_un*>(&name)->sun_path;
+    return name.ss_family == AF_UNIX && parsed->path == path ? 2 : 0;
+  }
+  if (name.ss_family != AF_INET && name.ss_family != AF_INET6) return 0;
+  return parsed->port == bound_port(fd) ? 2 : parsed->port == "0" ? 1 : 0;
+}
+
+base::Result<ListenSocket> ListenSocket::adopt(const std::string& address, base::UniqueFd fd,
+                                               bool nonblocking) {
+  struct stat status {};
+  if (const auto parsed = parse_address(address); parsed && parsed->family == Address::Family::unix_socket)
+    ::lstat(parsed->path.c_str(), &status);
+  auto socket = adopt(address, address, std::move(fd), status.st_ino, nonblocking);
+  if (socket) socket->address_ = in_words(socket->parsed_);
+  return socket;
+}
+
 bool ListenSocket::broken() const {
   // A unix listener shut down for reading alone refuses everybody too, but says POLLRDHUP only.
   pollfd poll{fd_.get(), POLLRDHUP, 0};

@@ -38,6 +38,11 @@ class ListenSocket {
   static base::Result<ListenSocket> adopt(const std::string& address, const std::string& bound,
                                           base::UniqueFd fd, std::uint64_t inode, bool nonblocking);
 
+  // How well a listening socket of which nothing is known serves this address: 0 not at all, 2 better than 1.
+  static int suits(const std::string& address, int fd);
+  // That one, by its own address.
+  static base::Result<ListenSocket> adopt(const std::string& address, base::UniqueFd fd, bool nonblocking);
+
   int fd() const noexcept { return fd_.get(); }
   std::uint64_t inode() const noexcept { return inode_; }  // of the file at a unix path
   // As bound: with the port the kernel chose for port 0.

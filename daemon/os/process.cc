@@ -22,7 +22,9 @@
 namespace refork::os {
 namespace {
 
-constexpr int start_time_field = 22;                // of /proc/PID/stat, proc(5)
+constexpr int start_time_field = 22;  // of /proc/PID/stat, proc(5)
+constexpr int flags_field = 9;
+constexpr std::uint64_t forked_only = 0x40;         // PF_FORKNOEXEC, also of one that has ended
 constexpr unsigned signal_process_group = 1U << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 
 // struct pidfd_info of Linux 6.13; the exit code came with 6.15.
@@ -187,6 +189,13 @@ std::uint64_t start_time(pid_t pid) {
   const std::size_t name_end = text.rfind(')');  // the name, field 2, may hold spaces and brackets of its own
   if (name_end == std::string::npos) return 0;
   return field(std::string_view(text).substr(name_end), start_time_field - 1);
+}
+
+bool has_executed(pid_t pid) {
+  const std::string text = read_proc(pid, "stat");
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return false;
+  return (field(std::string_view(text).substr(name_end), flags_field - 1) & forked_only) == 0;
 }
 
 void raise_descriptor_limit() {

@@ -47,6 +47,7 @@ void signal_process(int pidfd, int signal);  // pidfd_send_signal; a dead one is
 void signal_group(int pidfd, pid_t pgid, std::uint64_t start_time, int signal);
 std::uint64_t rss_bytes(pid_t pid);   // 0 if unknown
 std::uint64_t start_time(pid_t pid);  // field 22 of /proc/PID/stat, 0 if there is none
+bool has_executed(pid_t pid);         // a program, since it was forked; false too if nobody knows
 void become_subreaper();
 // A supervisor of many workers has many descriptors: its own soft limit becomes the hard one. Children get
 // the old limit back.

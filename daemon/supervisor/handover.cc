@@ -9,6 +9,8 @@ namespace refork::supervisor {
 
 namespace {
 
+constexpr std::string_view listener_word = "listen";
+
 // Takes what stands after the last dot off `name`.
 std::optional<std::string_view> take_part(std::string_view& name) {
   const auto dot = name.rfind('.');
@@ -33,6 +35,10 @@ std::string worker_fd(std::string_view service, std::uint32_t slot, core::Worker
                       std::string_view what) {
   return std::string(service) + "." + std::to_string(slot) + "." + std::to_string(worker) + "." +
          std::string(what);
+}
+
+std::string listener_fd(std::string_view service, std::uint64_t number) {
+  return std::string(service) + "." + std::string(listener_word) + "." + std::to_string(number);
 }
 
 std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what) {
@@ -84,11 +90,31 @@ std::vector<base::UniqueFd> Handover::take_all(std::string_view what, os::FdStor
   return all;
 }
 
+std::string Handover::best(std::string_view prefix, const std::function<int(int fd)>& suits) const {
+  std::string found;
+  int best = 0;
+  for (const auto& [name, fd] : fds_) {
+    if (!name.starts_with(prefix)) continue;
+    if (const int how = suits(fd.get()); how > best) best = how, found = name;
+  }
+  return found;
+}
+
 core::WorkerId Handover::highest_worker() const {
   core::WorkerId highest = 0;
   for (const auto& [name, fd] : fds_)
     for (const auto word : {pidfd_word, channel_word, recorder_word})
       if (const auto key = parse_worker_fd(name, word)) highest = std::max(highest, key->worker);
+  return highest;
+}
+
+std::uint64_t Handover::highest_listener() const {
+  std::uint64_t highest = 0;
+  for (const auto& [name, fd] : fds_) {
+    std::string_view rest = name;
+    std::uint64_t number = 0;
+    if (take_number(rest, number) && take_part(rest) == listener_word) highest = std::max(highest, number);
+  }
   return highest;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -28,6 +29,7 @@ struct WorkerKey {
   core::WorkerId worker = 0;
   bool operator<(const WorkerKey& other) const { return worker < other.worker; }
 };
+std::string listener_fd(std::string_view service, std::uint64_t number);
 std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what);
 
 // The descriptors that came from an earlier reforkd, until somebody takes them.
@@ -41,8 +43,11 @@ class Handover {
   std::vector<WorkerKey> workers(std::string_view service, std::string_view what) const;
   // All of this kind that are left; they are not kept any more.
   std::vector<base::UniqueFd> take_all(std::string_view what, os::FdStore& store);
+  // The best of those whose names begin so and that `suits` likes (0: not at all); empty: none.
+  std::string best(std::string_view prefix, const std::function<int(int fd)>& suits) const;
   bool has(const std::string& name) const { return fds_.contains(name); }
   core::WorkerId highest_worker() const;
+  std::uint64_t highest_listener() const;
   bool empty() const noexcept { return fds_.empty(); }
   // What nobody took is closed and removed from the store; the names, for the log.
   std::vector<std::string> drop(os::FdStore& store);

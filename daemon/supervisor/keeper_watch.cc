@@ -17,7 +17,7 @@ namespace refork::supervisor {
 namespace {
 
 constexpr int passed_socket = 3;  // as keeper/keeper.h says
-constexpr core::Millis retry_interval{1000};
+constexpr core::Millis retry_interval{1000}, flush_interval{20};
 constexpr std::string_view withheld[] = {"LISTEN_FDS=", "LISTEN_PID=",    "LISTEN_FDNAMES=", "NOTIFY_SOCKET=",
                                          "FDSTORE=",    "REFORK_KEEPER=", "REFORK_KEEPS="};
 
@@ -37,7 +37,18 @@ Identity parse(const std::string& text) {
 }  // namespace
 
 KeeperWatch::KeeperWatch(Loop& loop, os::FdStore& store, Setup setup, std::function<void(pid_t)> replaced)
-    : loop_(loop), store_(store), setup_(std::move(setup)), replaced_(std::move(replaced)) {}
+    : loop_(loop), store_(store), setup_(std::move(setup)), replaced_(std::move(replaced)) {
+  flush_ = loop_.timer([this] { flush(); });
+  store_.on_pending([this] { Loop::arm(flush_, core::Clock::now() + flush_interval); });
+}
+
+KeeperWatch::~KeeperWatch() { store_.on_pending({}); }
+
+// The other end cannot be polled for room.
+void KeeperWatch::flush() {
+  store_.flush();
+  if (store_.pending()) Loop::arm(flush_, core::Clock::now() + flush_interval);
+}
 
 void KeeperWatch::start() {
   if (!wanted()) return;

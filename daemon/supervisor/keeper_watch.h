@@ -14,8 +14,9 @@
 
 namespace refork::supervisor {
 
-// What reforkd knows of its keeper (keeper/keeper.h). One that dies is replaced by a child of reforkd, which
-// gets all that the other one kept.
+// What reforkd knows of its keeper (keeper/keeper.h), or of the manager in its place: what that one has no
+// room for is sent as soon as it has. A keeper that dies is replaced by a child of reforkd, which gets all
+// that the other one kept.
 class KeeperWatch {
  public:
   struct Setup {
@@ -24,6 +25,9 @@ class KeeperWatch {
     std::vector<std::string> argv;  // reforkd's
   };
   KeeperWatch(Loop& loop, os::FdStore& store, Setup setup, std::function<void(pid_t)> replaced);
+  KeeperWatch(const KeeperWatch&) = delete;
+  KeeperWatch& operator=(const KeeperWatch&) = delete;
+  ~KeeperWatch();
 
   bool wanted() const noexcept { return !setup_.identity.empty(); }
   void start();
@@ -36,6 +40,7 @@ class KeeperWatch {
   void watch(pid_t pid, base::UniqueFd pidfd);
   void on_death();
   void replace();
+  void flush();
   base::Result<os::Spawned> spawn(int notify_socket) const;
 
   Loop& loop_;
@@ -45,7 +50,7 @@ class KeeperWatch {
   pid_t pid_ = 0;
   std::string address_;  // of its notify socket, if it was started here
   base::UniqueFd pidfd_;
-  Loop::Source source_, retry_;
+  Loop::Source source_, retry_, flush_;
 };
 
 }  // namespace refork::supervisor

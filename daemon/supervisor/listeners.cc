@@ -45,13 +45,30 @@ base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
       store_.forget(known->fd_name);
     }
   }
+  if (adopt_stranger(address, nonblocking, handover)) return {};
   auto socket = os::ListenSocket::open(address, nonblocking);
   if (!socket) return socket.error();
-  const std::string name = service_ + ".listen." + std::to_string(next_number_());
+  const std::string name = listener_fd(service_, next_number_());
   store_.keep(name, socket->fd());
   sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
   watch(*sockets_.back());
   return {};
+}
+
+// One of an earlier reforkd of which nothing is known but its name: were it opened anew, the address would be
+// taken.
+bool Listeners::adopt_stranger(const std::string& address, bool nonblocking, Handover& handover) {
+  const auto name = handover.best(service_ + ".listen.",
+                                  [&address](int fd) { return os::ListenSocket::suits(address, fd); });
+  if (name.empty()) return false;
+  auto socket = os::ListenSocket::adopt(address, handover.take(name, store_), nonblocking);
+  if (!socket) {
+    store_.forget(name);
+    return false;
+  }
+  sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
+  watch(*sockets_.back());
+  return true;
 }
 
 void Listeners::watch(Socket& socket) {
@@ -85,7 +102,7 @@ void Listeners::reopen(Socket& socket) {
   }
   loop_.park(std::move(socket.source));
   socket.reopened = now;
-  socket.name = service_ + ".listen." + std::to_string(next_number_());
+  socket.name = listener_fd(service_, next_number_());
   store_.keep(socket.name, socket.socket.fd());
   watch(socket);
   reopened_(socket.socket.address());

@@ -49,6 +49,7 @@ class Listeners {
   };
   base::Result<void> add(const std::string& address, bool nonblocking,
                          const std::vector<state::Listener>& before, Handover& handover);
+  bool adopt_stranger(const std::string& address, bool nonblocking, Handover& handover);
   void watch(Socket& socket);
   void shut_down(Socket& socket);
   void reopen(Socket& socket);

@@ -22,7 +22,7 @@ std::optional<state::Daemon> SavedState::take(Handover& handover) {
   }
   fds_.forget(state_name);
   log::error("what an earlier reforkd left cannot be read: " + before.error().what +
-             "; its workers are ended, and others started");
+             "; its workers drain, and others are started");
   return std::nullopt;
 }
 
@@ -34,6 +34,8 @@ state::Daemon SavedState::read(Handover& handover) {
     last_listener = before->last_listener;
     return *std::move(before);
   }
+  last_worker = std::max(last_worker, handover.highest_worker());
+  last_listener = handover.highest_listener();
   if (auto memory = state::Memory::create())
     memory_ = std::move(*memory);
   else

@@ -78,6 +78,26 @@ void ServiceRunner::adopt(state::Service before, Handover& handover) {
     if (handover.has(worker_fd(key.service, key.slot, key.worker, pidfd_word))) adopt_unknown(key, handover);
 }
 
+// What an earlier reforkd knew cannot be read: its workers finish what they have, under their names, and
+// others take their places.
+void ServiceRunner::adopt_strangers(Handover& handover) {
+  const auto& config = service_.config();
+  const auto keys = handover.workers(config.name, recorder_word);
+  if (keys.empty()) return;
+  log::warning("service " + config.name + ": " + std::to_string(keys.size()) +
+               " workers of an earlier reforkd of which nothing is known; they drain");
+  state::Service before;
+  before.name = config.name;
+  before.print = print_;
+  before.configured = configured_;
+  before.ready = config.ready;
+  before.drain_deadline = config.drain_deadline;
+  before.core = core::take_snapshot(service_);
+  before.core.wanted = true;
+  before_known_ = false;
+  adopt(std::move(before), handover);
+}
+
 // One whose memory this reforkd cannot read leaves nothing but its end.
 std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const Subject& subject, Handover& handover) {
   const auto name = worker_fd(subject.service, subject.slot, subject.worker, recorder_word);
@@ -136,25 +156,21 @@ void ServiceRunner::adopt_unknown(const WorkerKey& key, Handover& handover) {
   process.slot = key.slot;
   process.generation = core.generation;
   process.started_ms = unix_ms();
+  process.greeted = !before_known_;  // it has said so to somebody
   adopt_process(process, before_->ready == core::ReadyBy::library, handover);
   WorkerProcess& adopted = *processes_.at(key.worker);
-  if (const auto identity = adopted.recorder->reader().identity();
-      identity && identity->worker == key.worker) {
-    adopted.subject.generation = identity->generation;
+  // By its recorder, in which it may have written what it likes.
+  const auto identity =
+      adopted.recorder ? adopted.recorder->reader().identity() : base::Error{ENODATA, "no recorder"};
+  if (identity && identity->worker == key.worker) {
+    if (identity->generation == core.generation + 1) adopted.subject.generation = identity->generation;
     adopted.subject.started_ms = identity->started_ms;
   }
-  adopted.perhaps_never_ran = true;
   adopted.subject.pid = adopted.spawned.pid = os::pid_of(adopted.spawned.pidfd.get());
   adopted.start_time = os::start_time(adopted.subject.pid);
-  core::Worker worker;
-  worker.id = key.worker;
-  worker.slot = key.slot;
-  worker.generation = adopted.subject.generation;
-  worker.since = core::Clock::now();
-  if (service_.config().ready != core::ReadyBy::exec)
-    worker.deadline = worker.since + service_.config().start_timeout;
-  core.workers.push_back(std::move(worker));
-  if (key.slot < core.slots.size()) core.slots[key.slot].current = key.worker;
+  adopted.perhaps_never_ran = !os::has_executed(adopted.subject.pid);
+  const auto add = before_known_ ? core::add_started : core::add_stranger;
+  add(core, service_.config(), key.worker, key.slot, adopted.subject.generation, core::Clock::now());
   before_->processes.push_back(state_of(adopted));
 }
 
@@ -202,7 +218,20 @@ void ServiceRunner::resume() {
       log::error(before.name + " worker " + std::to_string(process.worker) + ": " + error.what());
     }
   }
+  relieve_superseded();
   if (service_.wanted()) follow_configuration(before.print);
+}
+
+// Their replacements were started, and reforkd died before it had written down why. What they say themselves
+// counts first: a failure that nobody has answered.
+void ServiceRunner::relieve_superseded() {
+  std::vector<core::WorkerId> all;
+  for (const auto& [id, process] : processes_)
+    if (core::superseded(service_, id) && !os::has_ended(process->spawned.pidfd.get())) all.push_back(id);
+  for (const auto id : all) {
+    if (auto* process = find(id)) receive(*process, link::message_burst);
+    feed([id](core::Service& s, core::Time now, core::Effects& out) { core::relieve(s, id, now, out); });
+  }
 }
 
 // The workers are those of another configuration: they are, as long as a reload has not replaced them all.

@@ -63,6 +63,7 @@ class ServiceRunner : private Watch::Ward {
   base::Result<void> check_command() const;  // that it can be found, before anything is started
   // What an earlier reforkd left of this service: adopt() takes it, resume() goes on with it.
   void adopt(state::Service before, Handover& handover);
+  void adopt_strangers(Handover& handover);  // instead of it, where there is nothing that could be read
   void resume();
   bool adopted() const noexcept { return before_.has_value() || resumed_; }
   void save();
@@ -130,6 +131,7 @@ class ServiceRunner : private Watch::Ward {
   void resume_process(core::WorkerId worker);
   static bool never_ran(const WorkerProcess& process, const os::ExitStatus& status);
   void withdraw(core::WorkerId worker);
+  void relieve_superseded();
   void follow_configuration(const std::string& before);
   void tell_again(WorkerProcess& process, const core::Worker& worker);
 
@@ -142,6 +144,7 @@ class ServiceRunner : private Watch::Ward {
   const std::uint32_t configured_;
   std::string print_;                     // of what the workers were started with
   std::optional<state::Service> before_;  // between adopt() and resume()
+  bool before_known_ = true;              // it was read, not made up
   bool resumed_ = false;
   bool dirty_ = false;  // something changed that is not saved
   UnsafeEnds ends_;

@@ -208,7 +208,10 @@ Result<void> Supervisor::open_service(core::ServiceConfig config, std::optional<
   if (auto opened = runner.open_listeners(listeners, handover_); !opened)
     return Error{opened.error().code,
                  "service " + runner.service().config().name + ": " + opened.error().what};
-  if (before) runner.adopt(*std::move(before), handover_);
+  if (before)
+    runner.adopt(*std::move(before), handover_);
+  else
+    runner.adopt_strangers(handover_);
   return {};
 }
 

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -12,7 +15,9 @@
 #include <set>
 #include <thread>
 
+#include "base/unique_fd.h"
 #include "e2e/scene.h"
+#include "state/memory.h"
 
 namespace refork::test {
 namespace {
@@ -343,6 +348,56 @@ TEST(NextLife, FollowsTheConfigurationThatItFinds) {
   EXPECT_EQ(http_get(*Address::parse(fresh), "/").status, 200);
   EXPECT_TRUE(wait_until([&] { return http_get(*Address::parse(left), "/").error == "refused"; }));
 }
+
+// ---- a state that cannot be read
+
+// The memory of this name that the keeper keeps, to write to.
+base::UniqueFd memory_of(pid_t keeper, const std::string& name) {
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(keeper) + "/fd"))
+    if (fs::read_symlink(entry.path()).native().find("memfd:" + name) != std::string::npos)
+      return base::UniqueFd(::open(entry.path().c_str(), O_RDWR | O_CLOEXEC));
+  return {};
+}
+
+class UnreadableState : public testing::TestWithParam<const char*> {};
+
+TEST_P(UnreadableState, LetsTheWorkersFinishWhileOthersTakeTheirPlaces) {
+  Daemon daemon = web_of("http_threads", {"--workers", "2", "--lame-duck", "100ms"});
+  const Address address = daemon.address();
+  const auto pids = daemon.pids();
+  const pid_t keeper = daemon.process().pid(), reforkd = daemon.pid();
+  HttpConnection busy(address);
+  ASSERT_TRUE(busy.send_get("/?delay=1500"));
+  ASSERT_TRUE(daemon.wait_for([](const json& service) {
+    return service["workers"][0]["in_flight"] == 1 || service["workers"][1]["in_flight"] == 1;
+  }));
+  daemon.process().signal(SIGSTOP);
+  ASSERT_EQ(::kill(reforkd, SIGKILL), 0);
+  ASSERT_TRUE(wait_until_gone(reforkd));
+  const auto state = memory_of(keeper, "refork-state");
+  ASSERT_TRUE(state);
+  if (GetParam() == std::string("Truncated")) {
+    ASSERT_EQ(::ftruncate(state.get(), 4096), 0);
+    ASSERT_EQ(::pwrite(state.get(), "x", 1, 8), 1);
+  } else {
+    auto memory = state::Memory::adopt(base::UniqueFd(::fcntl(state.get(), F_DUPFD_CLOEXEC, 3)));
+    ASSERT_TRUE(memory->write(R"({"version":4711})"));
+  }
+  daemon.process().signal(SIGCONT);
+  ASSERT_TRUE(wait_until([&] { return daemon.pid() > 1 && daemon.pid() != reforkd; })) << daemon.log();
+  EXPECT_EQ(http_get(address, "/error").status, 500);
+  EXPECT_EQ(busy.read_answer().status, 200);
+  for (const pid_t pid : pids) EXPECT_TRUE(wait_until_gone(pid));
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_EQ(daemon.address().text(), address.text());
+  EXPECT_EQ(complete_failures(daemon, 1).size(), 1U);
+  EXPECT_THAT(daemon.log(), testing::HasSubstr("cannot be read"));
+  EXPECT_THAT(daemon.log(), testing::HasSubstr("2 workers of an earlier reforkd of which nothing is known"));
+  for (const auto& end : ends_after_stop(daemon)) EXPECT_EQ(end.outcome, "clean") << end.worker;
+}
+
+INSTANTIATE_TEST_SUITE_P(Survival, UnreadableState, testing::Values("Truncated", "OfAnotherVersion"),
+                         [](const auto& one) { return one.param; });
 
 }  // namespace
 }  // namespace refork::test

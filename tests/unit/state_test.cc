@@ -331,5 +331,62 @@ TEST(Restore, AWorkerThatNeverRanIsReplacedWithoutAnEnd) {
   EXPECT_EQ(next.slots()[0].boot_failures, 0u);
 }
 
+// What a service does with the snapshot that `add` has added a worker 9 to.
+template <class Add>
+Service with_unknown(const Scene& scene, std::uint32_t generation, Add add, Effects& out) {
+  auto snapshot = take_snapshot(scene.service);
+  add(snapshot, scene.service.config(), 9, 0, generation, scene.now);
+  static WorkerId ids = 200;
+  Service next(
+      scene.service.config(), [] { return ++ids; }, [] { return 0.0; });
+  restore(next, std::move(snapshot), scene.now, out);
+  return next;
+}
+
+TEST(Restore, AWorkerThatWasStartedLastHasItsSlotAndRelievesWhoHadIt) {
+  Scene scene(Scene::workers(1));
+  scene.up();
+  Effects out;
+  Service next = with_unknown(scene, 1, add_started, out);
+  EXPECT_EQ(next.slots()[0].current, 9u);
+  EXPECT_EQ(next.workers().at(9).state, WorkerState::starting);
+  EXPECT_EQ(next.workers().at(9).deadline, scene.now + scene.service.config().start_timeout);
+  EXPECT_TRUE(superseded(next, 1));
+  EXPECT_FALSE(superseded(next, 9));
+  relieve(next, 1, scene.now, out);
+  EXPECT_FALSE(superseded(next, 1));
+  next.on_ready(9, scene.now, out);
+  EXPECT_EQ(next.workers().at(1).state, WorkerState::draining) << "once the floor allows it";
+  EXPECT_EQ(count_of<Spawn>(out), 0u);
+}
+
+TEST(Restore, TheCandidateOfAReloadThatIsForgottenLeavesAndTheOldOneServesOn) {
+  Scene scene(Scene::workers(1));
+  scene.up();
+  Effects out;
+  Service next = with_unknown(scene, 2, add_started, out);
+  EXPECT_EQ(next.slots()[0].current, 1u);
+  EXPECT_FALSE(superseded(next, 1));
+  next.on_ready(9, scene.now, out);
+  EXPECT_EQ(next.workers().at(9).state, WorkerState::draining);
+  EXPECT_EQ(next.workers().at(1).state, WorkerState::serving);
+  EXPECT_EQ(count_of<Spawn>(out), 0u);
+}
+
+TEST(Restore, AStrangerDrainsByItsDeadlineAndItsSlotIsFilled) {
+  Scene scene(Scene::workers(1));
+  auto snapshot = take_snapshot(scene.service);
+  snapshot.wanted = true;
+  add_stranger(snapshot, scene.service.config(), 9, 0, 1, scene.now);
+  Effects out;
+  Service next(
+      scene.service.config(), [] { return WorkerId{10}; }, [] { return 0.0; });
+  restore(next, std::move(snapshot), scene.now, out);
+  EXPECT_EQ(next.workers().at(9).state, WorkerState::draining);
+  EXPECT_EQ(next.workers().at(9).deadline, scene.now + scene.service.config().drain_deadline);
+  EXPECT_EQ(next.slots()[0].current, 10u);
+  EXPECT_EQ(count_of<Spawn>(out), 1u);
+}
+
 }  // namespace
 }  // namespace refork::core
