@@ -11,11 +11,14 @@ namespace {
 
 Millis millis(std::uint64_t ns) { return Millis(static_cast<std::int64_t>(ns / 1'000'000)); }
 
-// The kernel adds up a wait when it is over; one that still lasts shows in that nothing else has changed.
-Millis waited_for_processor(const Task& before, const Task& now, Millis passed) {
-  const bool never_ran = now.slices == before.slices && now.run_ns == before.run_ns;
-  if (now.state == 'R' && never_ran) return passed;
-  return std::min(millis(now.delay_ns - std::min(now.delay_ns, before.delay_ns)), passed);
+bool ran_between(const Task& before, const Task& now) {
+  return now.slices != before.slices || now.run_ns != before.run_ns;
+}
+
+// The kernel adds up a wait when it is over; one that still lasts shows in that the thread does not run.
+Millis waited_for_processor(const Task& before, const Task& now, Clock::duration still, Millis passed) {
+  const auto lasts = std::chrono::duration_cast<Millis>(now.state == 'R' ? still : Clock::duration::zero());
+  return std::min(millis(now.delay_ns - std::min(now.delay_ns, before.delay_ns)) + lasts, passed);
 }
 
 bool worse(const HealthVerdict& a, const HealthVerdict& b) {
@@ -29,7 +32,7 @@ HealthVerdict Health::judge(const Pulse& pulse, const Known& known, Time now) co
   verdict.thread = pulse.thread;
   const auto passed = std::chrono::duration_cast<Millis>(now - known.since);
   verdict.silent = pulse.silent;
-  if (pulse.task) verdict.waited = waited_for_processor(known.task, *pulse.task, passed);
+  if (pulse.task) verdict.waited = waited_for_processor(known.task, *pulse.task, now - known.still, passed);
   // What a thread that was never seen to beat did before it was first looked at is nobody's business.
   const Millis silent = std::min(pulse.silent, passed + watchdog_ / 2);
   if (silent < watchdog_) return verdict;
@@ -50,8 +53,13 @@ HealthVerdict Health::look(const std::vector<Pulse>& pulses, Time now) {
     const auto before = known_.find(pulse.thread);
     const bool beat = before == known_.end() || now - pulse.silent > before->second.since;
     Known& one = known[pulse.thread];
-    one = beat ? Known{now, pulse.task.value_or(Task()), Millis(0)} : before->second;
+    const Task task = pulse.task.value_or(Task());
+    one = beat ? Known{now, task, Millis(0), task, now} : before->second;
     if (!beat) one.unseen += unseen;
+    if (ran_between(one.last, task)) {
+      one.last = task;
+      one.still = now;
+    }
     if (const auto verdict = judge(pulse, one, now); worse(verdict, worst)) worst = verdict;
   }
   known_ = std::move(known);

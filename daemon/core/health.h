@@ -50,6 +50,8 @@ class Health {
     Time since;  // its last beat was seen, or it was first seen
     Task task;   // then
     Millis unseen{0};
+    Task last;   // as it was found
+    Time still;  // since when it has been found like that: it has not run
   };
   HealthVerdict judge(const Pulse& pulse, const Known& known, Time now) const;
 

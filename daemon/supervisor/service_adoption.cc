@@ -261,6 +261,7 @@ void ServiceRunner::resume_process(core::WorkerId id) {
   announce(id, process->subject.slot, "worker-adopted", "serves on under a new reforkd");
   collect(*process);
   watch(*process);
+  if (process->recorder && process->recorder->reader().has_timeouts()) watch_.look_after_requests();
   const core::Worker& worker = known->second;
   if (core::leaving(worker.state)) {
     if (!process->told_to_go && worker.drain_began) tell_again(*process, worker);

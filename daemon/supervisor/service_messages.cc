@@ -100,6 +100,7 @@ void ServiceRunner::on_message(WorkerProcess& process, const proto::Message& mes
             });
             collect(process);
           },
+          [&](const proto::Timeouts&) { watch_.look_after_requests(); },
           [&](const proto::AppMessage& app) { shared_.message(id, app.body); },
           [](const proto::Welcome&) {},
           [](const proto::VerdictGiven&) {},

@@ -58,6 +58,12 @@ std::optional<core::Millis> Watch::interval() const {
   return shortest;
 }
 
+void Watch::look_after_requests() {
+  if (interval_) return;
+  interval_ = longest_interval / looks_an_interval;
+  Loop::arm(timer_, core::Clock::now() + *interval_);
+}
+
 void Watch::beat(core::WorkerId worker) {
   if (!config_.watchdog) return;
   charts_.try_emplace(worker, *config_.watchdog).first->second.beat = core::Clock::now();
@@ -87,8 +93,12 @@ void Watch::look_at(core::WorkerId worker, core::Time now, bool closely) {
     return;
   }
   if (config_.watchdog && core::accepts(patient->worker->state)) check_loops(*patient, chart, now);
-  if (closely && !chart.demand) check_requests(*patient, chart, now);
+  if (closely && !chart.demand && has_timeouts(*patient)) check_requests(*patient, chart, now);
   if (closely && counts_usage(config_)) check_usage(*patient);
+}
+
+bool Watch::has_timeouts(const Patient& patient) const {
+  return config_.request_timeout || (patient.reader && patient.reader->has_timeouts());
 }
 
 // ---- loops

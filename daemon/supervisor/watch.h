@@ -19,7 +19,7 @@
 namespace refork::supervisor {
 
 // Looks after the workers of one service, every now and then, as far as its configuration wants it: loops
-// that hang, requests that take too long, what is used up. Where nothing of it is configured, it does nothing
+// that hang, requests that take too long, what is used up. Where nothing of it is wanted, it does nothing
 // at all.
 class Watch {
  public:
@@ -45,6 +45,8 @@ class Watch {
   };
 
   Watch(Loop& loop, Ward& ward, const core::ServiceConfig& config);
+  // Requests have timeouts of their own, though the configuration has none.
+  void look_after_requests();
   void beat(core::WorkerId worker);  // WATCHDOG=1 of a worker that is not linked
 
  private:
@@ -73,6 +75,7 @@ class Watch {
   void look_at(core::WorkerId worker, core::Time now, bool closely);
   void check_loops(const Patient& patient, Chart& chart, core::Time now);
   void check_requests(const Patient& patient, Chart& chart, core::Time now);
+  bool has_timeouts(const Patient& patient) const;
   void check_usage(const Patient& patient);
   void finish(core::WorkerId worker, Chart& chart);
   void tell_hang(const Patient& patient, Chart& chart);
@@ -82,7 +85,7 @@ class Watch {
 
   Ward& ward_;
   const core::ServiceConfig& config_;
-  const std::optional<core::Millis> interval_;
+  std::optional<core::Millis> interval_;  // between looks; nothing: there is nothing to look after
   std::map<core::WorkerId, Chart> charts_;
   core::Time closely_due_;  // requests and usage
   Loop::Source timer_;

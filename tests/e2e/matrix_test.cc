@@ -48,7 +48,7 @@ std::vector<Told> booting(bool linked) {
     const Way way = static_cast<Way>(i);
     std::string kind = "boot";
     if (way == protocol) kind = "protocol";
-    if (linked && (way == terminate || way == out_of_memory)) kind = "terminate";
+    if (linked && (way == terminate || way == allocation_fails)) kind = "terminate";
     if (linked && (way == sigsegv || way == sigabrt || way == stack_overflow)) kind = "signal";
     if (linked || (way != protocol && way != channel_closed)) all.push_back({way, {kind}, "boot"});
   }
@@ -70,7 +70,7 @@ std::vector<Told> linked(State state) {
             {sigabrt, {"signal"}, "signal"},
             {terminate, {"terminate"}, "signal"},
             {stack_overflow, {"signal"}, "signal"},
-            {out_of_memory, {"terminate"}, "signal"},
+            {allocation_fails, {"terminate"}, "signal"},
             {hang, {"deadline"}, "deadline"},
             {channel_closed, {"exit"}, "exit"},  // at its deadline, of which it cannot tell
             {protocol, {"deadline", "protocol"}, "deadline"}};
@@ -86,7 +86,7 @@ std::vector<Told> linked(State state) {
           {sigabrt, {"signal"}, "signal"},
           {terminate, {"terminate"}, "signal"},
           {stack_overflow, {"signal"}, "signal"},
-          {out_of_memory, {"terminate"}, "signal"},
+          {allocation_fails, {"terminate"}, "signal"},
           // Its library takes reforkd for gone, and drains.
           {hang, {"hang"}, idle ? "drained" : "deadline"},
           {channel_closed, {idle ? "exit" : "protocol"}, "exit"},
@@ -107,7 +107,7 @@ std::vector<Told> unlinked(State state) {
             {sigabrt, {"signal"}, "signal"},
             {terminate, {"signal"}, "signal"},
             {stack_overflow, {"signal"}, "signal"},
-            {out_of_memory, {"signal"}, "signal"},
+            {allocation_fails, {"signal"}, "signal"},
             {hang, {"deadline"}, "deadline"}};
   return {{exit_0, {}, "exit"},  // nobody told it to stay
           {exit_3, {"exit"}, "exit"},
@@ -120,7 +120,7 @@ std::vector<Told> unlinked(State state) {
           {sigabrt, {"signal"}, "signal"},
           {terminate, {"signal"}, "signal"},
           {stack_overflow, {"signal"}, "signal"},
-          {out_of_memory, {"signal"}, "signal"},
+          {allocation_fails, {"signal"}, "signal"},
           {hang, {"hang"}, idle ? "drained" : "deadline"}};
 }
 

@@ -18,16 +18,16 @@ enum class Way {
   sigabrt,
   terminate,
   stack_overflow,
-  out_of_memory,
+  allocation_fails,
   hang,
   channel_closed,
   protocol,
 };
 
 inline constexpr std::array<std::string_view, 15> kWays = {
-    "exit_0",         "exit_3",        "quick_exit", "quick_exit_0",   "return_from_main",
-    "sigkill",        "sigterm",       "sigsegv",    "sigabrt",        "terminate",
-    "stack_overflow", "out_of_memory", "hang",       "channel_closed", "protocol"};
+    "exit_0",         "exit_3",           "quick_exit", "quick_exit_0",   "return_from_main",
+    "sigkill",        "sigterm",          "sigsegv",    "sigabrt",        "terminate",
+    "stack_overflow", "allocation_fails", "hang",       "channel_closed", "protocol"};
 static_assert(static_cast<std::size_t>(Way::protocol) + 1 == kWays.size());
 
 inline constexpr int kAccept = 0;  // order: take a connection; n + 1: die of way n

@@ -50,7 +50,8 @@ __attribute__((noinline)) std::size_t overflow(std::size_t depth) {
   return overflow(depth + 1) + static_cast<std::size_t>(frame[0]);
 }
 
-// What a program without memory sees where a limit stands in for the kernel's killer.
+// What a program sees whose memory is limited by RLIMIT_AS. (The kernel's own killer takes a process away by
+// SIGKILL, which needs a memory controller; how that is told apart is os_cgroup_test's.)
 void use_up_memory() noexcept {
   if (kAddressSpaceCanBeLimited) {
     constexpr rlim_t left = rlim_t{16} << 20;
@@ -115,7 +116,7 @@ void die(refork::Worker* worker, Way way) {
     case Way::stack_overflow:
       overflow(0);
       break;
-    case Way::out_of_memory:
+    case Way::allocation_fails:
       use_up_memory();
       break;
     case Way::hang:

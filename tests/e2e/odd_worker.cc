@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -144,6 +145,10 @@ void obey(refork::Worker& worker, std::string_view order) {
   if (order == "\"announce and exit\"") {
     worker.drain();
     ::_exit(0);
+  }
+  if (order == "\"a request in time\"") {
+    static auto* const request = new refork::Request(worker.begin("a request in time"));
+    request->timeout(std::chrono::milliseconds(50));
   }
   if (order == "\"exit 42\"") ::_exit(42);
   if (order == "\"crash large\"") crash_large();

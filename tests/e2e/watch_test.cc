@@ -2,8 +2,11 @@
 // enough.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <csignal>
+#include <memory>
+#include <vector>
 
 #include "e2e/scene.h"
 
@@ -74,6 +77,60 @@ TEST(Hang, AStoppedProcessIsOne) {
   EXPECT_THAT(hang["threads"][0]["stack"][0]["function"].get<std::string>(), HasSubstr("stopped"));
 }
 
+// Programs that use up one processor, as long as they live.
+class Spinners {
+ public:
+  explicit Spinners(const cpu_set_t& processor) {
+    constexpr int kEnough = 8;
+    for (int i = 0; i < kEnough; ++i) {
+      Process::Options options;
+      options.argv = {"/bin/sh", "-c", "while :; do :; done"};
+      spinners_.push_back(std::make_unique<Process>(options));
+      EXPECT_EQ(::sched_setaffinity(spinners_.back()->pid(), sizeof processor, &processor), 0);
+    }
+  }
+
+ private:
+  std::vector<std::unique_ptr<Process>> spinners_;
+};
+
+cpu_set_t first_processor() {
+  cpu_set_t all, first;
+  CPU_ZERO(&first);
+  EXPECT_EQ(::sched_getaffinity(0, sizeof all, &all), 0);
+  for (std::size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&first) == 0; ++i)
+    if (CPU_ISSET(i, &all)) CPU_SET(i, &first);
+  return first;
+}
+
+TEST(Hang, AWorkerThatGetsNoProcessorIsNone) {
+  const Daemon daemon = beating();
+  const Events events(daemon);
+  const pid_t pid = daemon.pids().at(0);
+  const cpu_set_t processor = first_processor();
+  const sched_param none{};
+  ASSERT_EQ(::sched_setaffinity(pid, sizeof processor, &processor), 0);
+  ASSERT_EQ(::sched_setscheduler(pid, SCHED_IDLE, &none), 0);
+  {
+    const Spinners spinners(processor);
+    constexpr std::chrono::seconds patience{40};
+    ASSERT_TRUE(
+        wait_until([&] { return events.all().find("\"worker-starved\"") != std::string::npos; }, patience))
+        << daemon.log();
+  }
+  EXPECT_THAT(*events.line("\"worker-starved\""), HasSubstr("for a processor: left alone"));
+  EXPECT_THAT(daemon.ctl({"why", "web/0"}).out, HasSubstr("for a processor: left alone"));
+  EXPECT_EQ(daemon.failures().size(), 0U);
+  // With processors again it is the same worker that serves, and that can hang.
+  EXPECT_EQ(http_get(daemon.address(), "/").body, std::to_string(pid));
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  EXPECT_EQ(failures[0]["kind"], "hang");
+  EXPECT_EQ(failures[0]["pid"], pid);
+}
+
 TEST(Hang, ALoopThatBeatsIsLeftAlone) {
   const Daemon daemon = beating();
   const Events events(daemon);
@@ -98,6 +155,16 @@ TEST(RequestTimeout, NamesTheRequestOnceAndReplacesItsWorker) {
   EXPECT_EQ(timeout["drain"]["outcome"], "deadline");
   EXPECT_THAT(cut_by(timeout), testing::ElementsAre("GET /hang?token=[redacted]"));
   EXPECT_NE(daemon.pids().at(0), pid);
+}
+
+TEST(RequestTimeout, OfItsOwnCountsWhereTheServiceHasNone) {
+  const Daemon daemon = web_of(odd_worker(), {"--workers", "1", "--drain-deadline", "300ms"});
+  EXPECT_EQ(daemon.ctl({"send", "web/0", "\"a request in time\""}).code, 0);
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << failures;
+  EXPECT_EQ(failures[0]["kind"], "timeout");
+  EXPECT_EQ(failures[0]["message"], "a request takes longer than 50 ms");
+  EXPECT_THAT(cut_by(failures[0]), testing::ElementsAre("a request in time"));
 }
 
 TEST(RequestTimeout, ARequestInTimeIsNone) {

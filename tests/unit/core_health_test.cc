@@ -76,6 +76,13 @@ TEST(Health, ALoopThatNeverGotAProcessorStarvesThoughTheKernelHasCountedNothingY
   EXPECT_EQ(subject.seconds(100, Millis(0), Millis(0), 'R').state, State::starved);
 }
 
+TEST(Health, ALoopThatRanALittleAndWaitsAgainStarvesThoughTheKernelHasCountedOnlyTheFirstWait) {
+  Subject subject;
+  subject.beats();
+  EXPECT_EQ(subject.seconds(1, Millis(10), Millis(200), 'R').state, State::fine);
+  EXPECT_EQ(subject.seconds(9, Millis(0), Millis(0), 'R').state, State::starved);
+}
+
 TEST(Health, ALoopThatSpinsOnABusyMachineHangsOnceItHasHadTheTime) {
   Subject subject;
   subject.beats();

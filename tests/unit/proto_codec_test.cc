@@ -44,6 +44,7 @@ TEST(Codec, EveryMessageSurvivesTheWay) {
   round(DrainBegun{DrainReason::operator_});
   round(Disconnect{true});
   round(Crash{true});
+  round(Timeouts{});
   round(AppMessage{R"({"cache":["a",1.50,null]})"});
 }
 

@@ -112,6 +112,7 @@ TEST(ProtocolDocument, HasTheRecordersOffsets) {
   at(offsetof(Header, answers_stacks), " | u32 | 1 if the worker's threads");
   at(offsetof(Header, modules_used), " | u32 | how many of the module slots");
   at(offsetof(Header, beats), " | 32 x (u32, u32, u64) |");
+  at(offsetof(Header, has_timeouts), " | u32 | 1 once a request was given");
   at(offsetof(Header, version), " | u32 | version of the layout, " + std::to_string(layout_version) + " |");
   at(offsetof(Request, label_length), " | u32 | length of the label");
   at(offsetof(Request, label), " | 192 bytes | label");

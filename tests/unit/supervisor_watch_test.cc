@@ -93,6 +93,19 @@ TEST(Watch, ARequestsOwnTimeoutIsLookedAfterWhereThereIsOneForAll) {
   EXPECT_TRUE(one.worker().tainted);
 }
 
+TEST(Watch, ARequestsOwnTimeoutIsLookedAfterWhereNothingElseIs) {
+  OneWorker one(config_of({}, {}));
+  Watch watch(one.loop, one, one.service().config());
+  const auto token = one.writer->begin("GET /slow", 0, 0);
+  one.writer->begin("GET /as-long-as-it-likes", 0, 0);
+  EXPECT_TRUE(one.writer->set_timeout(token, 10)) << "the first";
+  EXPECT_FALSE(one.writer->set_timeout(token, 20)) << "nobody has to be told twice";
+  watch.look_after_requests();
+  one.run_until(1);
+  ASSERT_EQ(one.records.size(), 1u);
+  EXPECT_EQ(one.records[0].request->label, "GET /slow");
+}
+
 TEST(Watch, OfVeryManyRequestsThatTakeTooLongSomeAreRecordedEachOnce) {
   OneWorker one(config_of({}, milliseconds(10)));
   for (std::size_t i = 0; i < 2 * Watch::max_timeouts; ++i) one.writer->begin(std::to_string(i), 0, 0);

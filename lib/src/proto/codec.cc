@@ -35,6 +35,7 @@ void write(Json& json, const Welcome& welcome) {
   json["orphans"] = base::to_name(welcome.orphans);
 }
 void write(Json&, const Ready&) {}
+void write(Json&, const Timeouts&) {}
 void write(Json& json, const FailureNote& note) {
   json["id"] = note.id;
   json["then"] = base::to_name(note.then);
@@ -106,10 +107,12 @@ Message read_draining(Fields& fields) { return DrainBegun{fields.name<DrainReaso
 Message read_disconnect(Fields& fields) { return Disconnect{fields.flag("deadline")}; }
 Message read_crash(Fields& fields) { return Crash{fields.flag("contained")}; }
 
+Message read_timeouts(Fields&) { return Timeouts{}; }
+
 using Read = Message (*)(Fields&);
 constexpr std::array<Read, base::enum_count<MessageType> - 1> readers = {
     read_hello, read_welcome,  read_ready,      read_failure, read_verdict,
-    read_drain, read_draining, read_disconnect, read_crash};
+    read_drain, read_draining, read_disconnect, read_crash,   read_timeouts};
 static_assert(base::index(MessageType::message) == readers.size(),
               "`message` is read from the text, not the fields");
 

@@ -71,12 +71,13 @@ struct Disconnect {       // the last message: the process ends now
 struct Crash {             // a fatal signal; the flight recorder tells of it
   bool contained = false;  // the other threads finish what they have, then it dies of the signal
 };
+struct Timeouts {};  // a nudge: requests have timeouts of their own, which the flight recorder tells
 struct AppMessage {
   std::string body;  // one JSON value, passed on as it is
 };
 
 using Message = std::variant<Hello, Welcome, Ready, FailureNote, VerdictGiven, DrainOrder, DrainBegun,
-                             Disconnect, Crash, AppMessage>;
+                             Disconnect, Crash, Timeouts, AppMessage>;
 
 enum class MessageType {
   hello,
@@ -88,6 +89,7 @@ enum class MessageType {
   draining,
   disconnect,
   crash,
+  timeouts,
   message
 };
 enum class Direction {
@@ -106,9 +108,9 @@ struct EnumNames<proto::WorkerState> {
 };
 template <>
 struct EnumNames<proto::MessageType> {
-  static constexpr std::array<std::string_view, 10> names = {"hello",   "welcome", "ready",    "failure",
-                                                             "verdict", "drain",   "draining", "disconnect",
-                                                             "crash",   "message"};
+  static constexpr std::array<std::string_view, 11> names = {"hello",   "welcome",  "ready",    "failure",
+                                                             "verdict", "drain",    "draining", "disconnect",
+                                                             "crash",   "timeouts", "message"};
 };
 template <>
 struct EnumNames<proto::Verdict> {
@@ -154,6 +156,7 @@ inline constexpr std::array<MessageSpec, base::enum_count<MessageType>> message_
     {MessageType::draining, Direction::to_primary, any_state, 256, 0},
     {MessageType::disconnect, Direction::to_primary, any_state, 256, 0},
     {MessageType::crash, Direction::to_primary, any_state, 256, 0},
+    {MessageType::timeouts, Direction::to_primary, any_state, 256, 0},
     {MessageType::message, Direction::both, any_state, max_packet, 0},
 }};
 static_assert(std::variant_size_v<Message> == base::enum_count<MessageType>);

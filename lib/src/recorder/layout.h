@@ -6,7 +6,7 @@
 #include <cstdint>
 
 // The flight recorder: a file of fixed size, on a tmpfs, that a worker maps and reforkd reads. What stands in
-// it outlives both. Version 3, native byte order:
+// it outlives both. Version 4, native byte order:
 //
 //   page 0                 Header
 //   requests_offset        Request[request_count]     the requests in flight
@@ -22,7 +22,7 @@
 namespace refork::recorder {
 
 inline constexpr char magic[8] = {'R', 'F', 'K', 'R', 'E', 'C', '0', '1'};
-inline constexpr std::uint32_t layout_version = 3;
+inline constexpr std::uint32_t layout_version = 4;
 inline constexpr std::size_t page_size = 4096;
 inline constexpr std::size_t label_size = 192;  // bytes, the terminating 0 included
 inline constexpr std::uint32_t request_count =
@@ -89,6 +89,8 @@ struct Header {
   std::atomic<std::uint32_t> answers_stacks;  // 1: its threads may be sent stacks_signal()
   std::atomic<std::uint32_t> modules_used;    // how many module slots were given away
   BeatSlot beats[beat_count];
+  std::atomic<std::uint32_t> has_timeouts;  // 1: a request was given a timeout of its own
+  std::uint32_t unused;
 };
 static_assert(sizeof(Header) <= page_size);
 

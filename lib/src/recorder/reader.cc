@@ -169,6 +169,11 @@ base::Result<Counters> Reader::counters() const {
   return counters;
 }
 
+bool Reader::has_timeouts() const {
+  const auto header = read_header(fd_.get());
+  return header && (*header)->has_timeouts.load(std::memory_order_relaxed) != 0;
+}
+
 bool Reader::shows_query() const {
   const auto header = read_header(fd_.get());
   return header && (*header)->shows_query.load(std::memory_order_relaxed) != 0;

@@ -92,6 +92,7 @@ class Reader {
   int fd() const noexcept { return fd_.get(); }
   base::Result<Identity> identity() const;
   base::Result<Counters> counters() const;                // reads the whole table of requests
+  bool has_timeouts() const;                              // a request was given a timeout of its own
   bool shows_query() const;                               // false, too, if it cannot be read
   base::Result<std::vector<InFlight>> in_flight() const;  // oldest first; what is never ended by then was cut
   base::Result<std::vector<StoredRecord>> records() const;  // those ready, oldest first

@@ -157,6 +157,7 @@ std::uint64_t Writer::begin(std::string_view label, std::uint64_t domain, std::u
     entry.domain.store(domain, memory_order_relaxed);
     entry.thread.store(current_thread(), memory_order_relaxed);
     entry.timeout_ms.store(timeout_ms, memory_order_relaxed);
+    note_timeout(timeout_ms);
     write_label(entry, label);
     last_entry = index;
     return token_of(state, index);
@@ -182,12 +183,20 @@ void Writer::end(std::uint64_t token) noexcept {
     last_entry = index;
 }
 
-void Writer::set_timeout(std::uint64_t token, std::uint32_t timeout_ms) noexcept {
+// Written once, for all cores share the line.
+bool Writer::note_timeout(std::uint32_t timeout_ms) noexcept {
+  return timeout_ms != 0 && !has_timeouts() && header_->has_timeouts.exchange(1) == 0;
+}
+
+bool Writer::has_timeouts() const noexcept { return header_->has_timeouts.load(memory_order_relaxed) != 0; }
+
+bool Writer::set_timeout(std::uint64_t token, std::uint32_t timeout_ms) noexcept {
   const std::uint64_t state = state_of(token);
-  if (token == unnamed_token || !in_flight_state(state)) return;
+  if (token == unnamed_token || !in_flight_state(state)) return false;
   Request& entry = request(index_of(token));
-  if (entry.state.load(memory_order_acquire) == state)
-    entry.timeout_ms.store(timeout_ms, memory_order_relaxed);
+  if (entry.state.load(memory_order_acquire) != state) return false;
+  entry.timeout_ms.store(timeout_ms, memory_order_relaxed);
+  return note_timeout(timeout_ms);
 }
 
 // Another thread may end the request meanwhile, and a next one overwrite its entry: what was read counts only

@@ -20,7 +20,9 @@ class Writer {
 
   // A request begins: a token for end() and describe(), never 0. A timeout of 0 is the service's.
   std::uint64_t begin(std::string_view label, std::uint64_t domain, std::uint32_t timeout_ms = 0) noexcept;
-  void set_timeout(std::uint64_t token, std::uint32_t timeout_ms) noexcept;
+  // Whether it is the first: somebody has to look after them from now on.
+  bool set_timeout(std::uint64_t token, std::uint32_t timeout_ms) noexcept;
+  bool has_timeouts() const noexcept;
   // A second end of the same token does nothing. Beyond request_count requests at once a token only counts,
   // and is like all others of its kind; the count never falls below 0.
   void end(std::uint64_t token) noexcept;
@@ -72,6 +74,7 @@ class Writer {
   bool record(std::string_view json, std::uint64_t fingerprint) noexcept;
 
  private:
+  bool note_timeout(std::uint32_t timeout_ms) noexcept;
   explicit Writer(Header* header) noexcept;
   static Writer* over(void* mapping);
   Request& request(std::uint32_t index) const noexcept;

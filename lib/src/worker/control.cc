@@ -180,6 +180,10 @@ void Worker::Impl::step() noexcept {
     if (worker::process.terminate.exchange(false)) drain(DrainReason::operator_);
     if (crash::contained()) begin_drain(DrainReason::error, std::nullopt, options_.exit_error, false);
     if (link_) receive();
+    if (link_ && !timeouts_told_ && writer_.has_timeouts()) {
+      timeouts_told_ = true;
+      link_->post(proto::Timeouts{});
+    }
     expire(Clock::now());
   } catch (const std::exception& error) {
     worker::complain(error.what());

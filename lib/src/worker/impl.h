@@ -135,6 +135,7 @@ class Worker::Impl final : public domain::Sink {
   worker::FailureLog failures_;
   std::atomic_flag stepping_ = ATOMIC_FLAG_INIT;
   bool channel_closed_ = false;   // the driver's
+  bool timeouts_told_ = false;    // the driver's
   Then as_orphan_ = Then::drain;  // the driver's
   std::atomic<bool> ready_said_{false};
   const bool errors_drain_;

@@ -37,9 +37,9 @@ void Request::end() noexcept {
 void Request::timeout(std::chrono::milliseconds limit) noexcept {
   constexpr std::chrono::milliseconds longest{0xFFFFFFFF};
   auto* const writer = process.writer.load(std::memory_order_acquire);
-  if (token_ != 0 && writer != nullptr)
-    writer->set_timeout(token_, static_cast<std::uint32_t>(
-                                    std::clamp(limit, std::chrono::milliseconds::zero(), longest).count()));
+  if (token_ == 0 || writer == nullptr) return;
+  const auto within = std::clamp(limit, std::chrono::milliseconds::zero(), longest).count();
+  if (writer->set_timeout(token_, static_cast<std::uint32_t>(within))) worker::wake();  // to tell reforkd
 }
 
 Hold::Hold(Hold&& other) noexcept : held_(std::exchange(other.held_, false)) {}
