@@ -80,13 +80,13 @@ TEST(Reader, RefusesAnotherLayout) {
   };
   EXPECT_EQ(refused(offsetof(Header, magic), 0), " cannot be used: it is no flight recorder");
   EXPECT_EQ(refused(offsetof(Header, version), 2),
-            " cannot be used: it is a flight recorder of version 2, expected version 3");
+            " cannot be used: it is a flight recorder of version 2, expected version 4");
   for (const std::size_t field :
        {offsetof(Header, header_size), offsetof(Header, request_count), offsetof(Header, request_size),
         offsetof(Header, record_count), offsetof(Header, record_size), offsetof(Header, requests_offset),
         offsetof(Header, records_offset), offsetof(Header, total_size)})
     EXPECT_EQ(refused(field, 0xFFFFFFFF),
-              " cannot be used: its header describes another layout than version 3 has");
+              " cannot be used: its header describes another layout than version 4 has");
 }
 
 TEST(Reader, ReadsWhatIsLeftOfATruncatedFile) {
