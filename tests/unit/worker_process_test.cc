@@ -171,6 +171,9 @@ TEST_P(WorkerProcess, IsGoneAtTheDeadlineAndNamesWhatIsCut) {
 TEST_P(WorkerProcess, IsGoneAtTheDeadlineThoughTheApplicationIsStuck) {
   auto primary = start();
   primary.welcome(200);
+  primary.tell_and_wait("listen-to-messages");
+  primary.send(AppMessage{"1"});  // once it is taken, the deadline is known
+  ASSERT_TRUE(primary.printed("message 1"));
   primary.tell_and_wait("begin GET /stuck");
   primary.tell("drain");
   primary.tell("stick");
