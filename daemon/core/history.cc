@@ -109,8 +109,11 @@ void History::add(const Event& event) {
 
 void History::trace_start(HistoryEntry& entry) {
   entry.instead_of = std::exchange(newest_[*entry.slot], entry.worker);
-  const auto& slot = slots_[*entry.slot];
-  if (!slot.empty() && slot.back().what == "worker-backoff") note_wait(entry, &slot.back(), "its backoff");
+  // The end and the failure of the one before may become known while this one waits.
+  const auto* last = newest(slots_[*entry.slot], [](const auto& other) {
+    return other.what == "worker-backoff" || other.what == "worker-started";
+  });
+  if (last && last->what == "worker-backoff") note_wait(entry, last, "its backoff");
 }
 
 void History::trace_drain(HistoryEntry& entry) {

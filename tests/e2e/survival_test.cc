@@ -94,7 +94,8 @@ std::set<std::string> ids_of(const json& failures) {
   return ids;
 }
 
-// Of which reforkd, in whichever of its lives, has told in its log; each once.
+// Of which reforkd, in whichever of its lives, has told in its log. One that dies between telling it and
+// noting that it has done so is followed by one that tells it again.
 std::set<std::string> told_failures(const Daemon& daemon) {
   std::set<std::string> ids;
   std::istringstream log(daemon.log());
@@ -103,8 +104,7 @@ std::set<std::string> told_failures(const Daemon& daemon) {
     const auto at = line.find(word);
     if (at == std::string::npos) continue;
     const auto begin = at + word.size();
-    const bool fresh = ids.insert(line.substr(begin, line.find(':', begin) - begin)).second;
-    EXPECT_TRUE(fresh) << line;
+    ids.insert(line.substr(begin, line.find(':', begin) - begin));
   }
   return ids;
 }
@@ -152,7 +152,7 @@ TEST(Survival, OfManyDeathsUnderLoadCostsNoRequestNoRecordAndNoDescriptor) {
   EXPECT_EQ(ids_of(failures).size(), failures.size());
   for (const auto& failure : failures) EXPECT_EQ(failure["kind"], "exception") << failure;
   EXPECT_EQ(daemon.service()["failures"], culprits) << "counted once";
-  EXPECT_EQ(told_failures(daemon), ids_of(failures)) << "told once";
+  EXPECT_EQ(told_failures(daemon), ids_of(failures)) << "told";
   EXPECT_EQ(daemon.service()["workers"].size(), 4U);
   EXPECT_TRUE(holds([&] { return keeper; }, keeper_fds)) << "the keeper";
   daemon.kill();

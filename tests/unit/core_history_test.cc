@@ -167,6 +167,19 @@ TEST(History, AStartAfterABackoffSaysHowLongItWaited) {
   EXPECT_EQ(started.instead_of, 1u);
 }
 
+TEST(History, AStartAfterABackoffSaysSoThoughTheFailureBeforeItWasToldMeanwhile) {
+  ServiceConfig config = Scene::workers(1);
+  config.restart.backoff_min = Millis(400);
+  Told told(config);
+  told.keep(told.service.start(told.now, told.out));
+  told.exit(1, 1);
+  told.tell();
+  told.tell_failure(1, 0, "failure-1");
+  told.pass(Millis(300));
+  told.tell();
+  EXPECT_EQ(find(told.history.entries(0), "worker-started", 2).waited_for, "its backoff");
+}
+
 TEST(History, ADrainThatHadToWaitSaysForWhat) {
   Told told(Scene::workers(1));
   told.begin(1);
