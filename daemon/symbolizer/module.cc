@@ -32,6 +32,8 @@ std::string build_id_of(Dwfl_Module* module) {
   return text;
 }
 
+constexpr int max_nesting = 256;  // of scopes; what is deeper was not compiled from anything
+
 int find_no_elf(Dwfl_Module*, void**, const char*, Dwarf_Addr, char**, Elf**) noexcept { return -1; }
 
 struct Place {
@@ -60,14 +62,35 @@ Place call_of(Dwarf_Die* inlined, Dwarf_Die* unit) {
   return place;
 }
 
-// The scopes around an address, as they were inlined into each other: dwarf_getscopes() finds the innermost,
-// but goes on from it to where it was written.
+bool is_scope(int tag) {
+  return tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine || tag == DW_TAG_lexical_block ||
+         tag == DW_TAG_try_block || tag == DW_TAG_catch_block;
+}
+
+bool holds_others(int tag) {
+  return tag == DW_TAG_namespace || tag == DW_TAG_class_type || tag == DW_TAG_structure_type;
+}
+
+// The innermost scope within `scope` that has the address. Not by dwarf_getscopes(), which goes on from it to
+// where it was written, and finds nothing at all where clang++ has inlined it.
+bool find_innermost(Dwarf_Die* scope, Dwarf_Addr address, Dwarf_Die& innermost, int depth = 0) {
+  Dwarf_Die child;
+  if (depth == max_nesting || dwarf_child(scope, &child) != 0) return false;
+  do {
+    const int tag = dwarf_tag(&child);
+    const bool has = is_scope(tag) && dwarf_haspc(&child, address) == 1;
+    if (has) innermost = child;
+    if (has || holds_others(tag))
+      if (find_innermost(&child, address, innermost, depth + 1) || has) return true;
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return false;
+}
+
+// The scopes around an address, as they were inlined into each other.
 std::size_t scopes_at(Dwarf_Die* unit, Dwarf_Addr address, Scopes& nested) {
+  Dwarf_Die innermost;
+  if (!find_innermost(unit, address, innermost)) return 0;
   Dwarf_Die* found = nullptr;
-  const int count = dwarf_getscopes(unit, address, &found);
-  const Scopes scopes(found);
-  if (count <= 0) return 0;
-  Dwarf_Die innermost = scopes[0];
   const int depth = dwarf_getscopes_die(&innermost, &found);
   if (depth <= 0) return 0;
   nested.reset(found);
