@@ -79,11 +79,11 @@ void members(const V& v, T& one, Listener*) {
 template <class V, class T>
 void members(const V& v, T& one, Process*) {
   auto& [worker, slot, generation, pid, start_time, started_ms, served_before_drain, greeted, told_to_go,
-         boot_error, status, output, output_from, unsafe_reports, reports] = one;
+         boot_error, status, output, output_from, output_to, unsafe_reports, reports] = one;
   v("worker", worker), v("slot", slot), v("generation", generation), v("pid", pid);
   v("start_time", start_time), v("started_ms", started_ms), v("served_before_drain", served_before_drain);
   v("greeted", greeted), v("told_to_go", told_to_go), v("boot_error", boot_error), v("status", status);
-  v("output", output), v("output_from", output_from);
+  v("output", output), v("output_from", output_from), v("output_to", output_to);
   v("unsafe_reports", unsafe_reports), v("reports", reports);
 }
 

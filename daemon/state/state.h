@@ -40,6 +40,7 @@ struct Process {
   std::string boot_error, status;
   std::string output;  // as Subject's of the supervisor
   std::uint64_t output_from = 0;
+  std::optional<std::uint64_t> output_to;
   std::vector<std::string> unsafe_reports;       // JSON, not known to be on disk
   std::map<std::string, std::uint32_t> reports;  // of reforkd's own failures about it: how many of each kind
 };

@@ -28,9 +28,10 @@ struct Subject {
   core::WorkerId worker = 0;
   std::int32_t pid = 0;
   std::uint32_t generation = 1;
-  std::uint64_t started_ms = 0;  // Unix time
-  std::string output = {};       // the file its process writes to; empty: none
-  std::uint64_t output_from = 0;
+  std::uint64_t started_ms = 0;   // Unix time
+  std::string output = {};        // the file its process writes to; empty: none
+  std::uint64_t output_from = 0;  // where that stood when it was started, and when it had ended
+  std::optional<std::uint64_t> output_to = {};
 };
 
 std::uint64_t unix_ms();

@@ -11,9 +11,10 @@ OutputTail::OutputTail(Loop& loop)
     : source_(loop.watch(background_.fd(), EPOLLIN, [this](std::uint32_t) { background_.dispatch(); })) {}
 
 void OutputTail::ask(const Subject& subject, Reply reply) {
-  const auto work = [path = subject.output, from = subject.output_from, reply]() -> os::Background::Done {
+  const auto work = [path = subject.output, from = subject.output_from,
+                     to = subject.output_to.value_or(os::end_of_file), reply]() -> os::Background::Done {
     // Bytes that are not to be seen may go.
-    const std::string text = os::read_end(path, from, 2 * proto::max_output_tail);
+    const std::string text = os::read_end(path, from, 2 * proto::max_output_tail, to);
     return [reply, text = proto::output_end(text, proto::max_output_lines, proto::max_output_tail)] {
       reply(text);
     };

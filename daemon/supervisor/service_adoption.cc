@@ -32,6 +32,7 @@ state::Process ServiceRunner::state_of(const WorkerProcess& process) const {
   kept.status = process.status;
   kept.output = process.subject.output;
   kept.output_from = process.subject.output_from;
+  kept.output_to = process.subject.output_to;
   kept.unsafe_reports = shared_.failures.unsafe_reports(process.subject.worker);
   kept.reports = shared_.failures.reports(process.subject.worker);
   return kept;
@@ -119,9 +120,9 @@ std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const Subject& subje
 void ServiceRunner::adopt_process(const state::Process& before, bool linked, Handover& handover) {
   const auto& name = service_.config().name;
   auto process = std::make_unique<WorkerProcess>();
-  process->subject = {name,          before.slot,       before.worker,
-                      before.pid,    before.generation, before.started_ms,
-                      before.output, before.output_from};
+  process->subject = {name,          before.slot,        before.worker,
+                      before.pid,    before.generation,  before.started_ms,
+                      before.output, before.output_from, before.output_to};
   process->start_time = before.start_time;
   process->served_before_drain = before.served_before_drain;
   process->told_to_go = before.told_to_go;
@@ -177,7 +178,8 @@ void ServiceRunner::adopt_unknown(const WorkerKey& key, Handover& handover) {
 void ServiceRunner::adopt_end(state::End end, Handover& handover) {
   const auto& process = end.process;
   const Subject subject{service_.config().name, process.slot,       process.worker, process.pid,
-                        process.generation,     process.started_ms, process.output, process.output_from};
+                        process.generation,     process.started_ms, process.output, process.output_from,
+                        process.output_to};
   // Ended, but not buried.
   for (const auto word : {pidfd_word, channel_word}) {
     const auto name = worker_fd(subject.service, process.slot, process.worker, word);

@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include "os/core_dump.h"
+#include "os/file_end.h"
 #include "supervisor/service_runner.h"
 
 namespace refork::supervisor {
@@ -33,6 +34,7 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   exit.oom = status->signal == SIGKILL && !killed_here &&
              shared_.oom.explains_kill(shared_.killed(), core::Clock::now());
   collect(*process, true);
+  process->subject.output_to = os::file_size(process->subject.output);  // before another one writes to it
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     service.on_exit(worker, exit, now, out);
   });

@@ -155,29 +155,19 @@ TEST(History, WhoAskedIsNamedWithWhatCameOfIt) {
 TEST(History, AStartAfterABackoffSaysHowLongItWaited) {
   ServiceConfig config = Scene::workers(1);
   config.restart.backoff_min = Millis(400);
-  Told told(config);
-  told.keep(told.service.start(told.now, told.out));
-  told.exit(1, 1);
-  told.tell();
-  told.pass(Millis(300));
-  told.tell();
-  const auto started = find(told.history.entries(0), "worker-started", 2);
-  EXPECT_EQ(started.waited_for, "its backoff");
-  EXPECT_EQ(started.waited_ms, 300u);
-  EXPECT_EQ(started.instead_of, 1u);
-}
-
-TEST(History, AStartAfterABackoffSaysSoThoughTheFailureBeforeItWasToldMeanwhile) {
-  ServiceConfig config = Scene::workers(1);
-  config.restart.backoff_min = Millis(400);
-  Told told(config);
-  told.keep(told.service.start(told.now, told.out));
-  told.exit(1, 1);
-  told.tell();
-  told.tell_failure(1, 0, "failure-1");
-  told.pass(Millis(300));
-  told.tell();
-  EXPECT_EQ(find(told.history.entries(0), "worker-started", 2).waited_for, "its backoff");
+  for (const bool failure_became_known : {false, true}) {
+    Told told(config);
+    told.keep(told.service.start(told.now, told.out));
+    told.exit(1, 1);
+    told.tell();
+    if (failure_became_known) told.tell_failure(1, 0, "failure-1");
+    told.pass(Millis(300));
+    told.tell();
+    const auto started = find(told.history.entries(0), "worker-started", 2);
+    EXPECT_EQ(started.waited_for, "its backoff");
+    EXPECT_EQ(started.waited_ms, 300u);
+    EXPECT_EQ(started.instead_of, 1u);
+  }
 }
 
 TEST(History, ADrainThatHadToWaitSaysForWhat) {

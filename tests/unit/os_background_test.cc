@@ -73,6 +73,8 @@ TEST(FileEnd, IsWhatWasWrittenSince) {
   EXPECT_EQ(read_end(file, 12, 10), "");
   EXPECT_EQ(read_end(file, 0, 5), "after");
   EXPECT_EQ(read_end(file, 13, 100), "before|after") << "it was emptied meanwhile";
+  EXPECT_EQ(read_end(file, 0, 3, 6), "ore") << "what was written later is not of it";
+  EXPECT_EQ(read_end(file, 7, 10, 6), "");
   EXPECT_EQ(read_end(directory.path(), 0, 10), "");
   EXPECT_EQ(read_end("/dev/null", 0, 10), "");
 }
