@@ -21,6 +21,8 @@ namespace {
 constexpr std::uint64_t kMemorySlackKib = test::kSanitized ? 512 * 1024 : 8 * 1024;
 // The clock of an end and that of a client need not agree on who was first.
 constexpr std::uint64_t kClockSlackMs = 500;
+// From a crash until the process has dumped core and all its threads are gone.
+constexpr std::uint64_t kDyingMs = 5000;
 // From reforkd's death until its successor has looked after all workers.
 constexpr std::uint64_t kSuccessionMs = 5000;
 
@@ -281,7 +283,7 @@ void Arena::check_losses(std::vector<std::string>& problems) {
     }
     return std::ranges::any_of(ends, [&](const test::End& end) {
       return abrupt(end) && end.service == one.service && end.time_ms + kClockSlackMs >= one.begun_ms &&
-             (end.time_ms <= one.lost_ms + kClockSlackMs || told_late(end, one.lost_ms));
+             (end.time_ms <= one.lost_ms + kDyingMs || told_late(end, one.lost_ms));
     });
   };
   for (const auto& one : lost_)

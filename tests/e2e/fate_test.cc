@@ -33,6 +33,7 @@ TEST(LastOutput, OfACrashIsInItsRecord) {
   const TempDir directory;
   const Daemon daemon = web({"--workers", "1", "--ready", "notify", "--log", "file:" + directory.file("log")},
                             {"/bin/sh", "-c", "echo now; exec \"$0\" --notify", unlinked_server()});
+  ASSERT_TRUE(daemon.wait_for_state("running"));
   ASSERT_EQ(::kill(daemon.pids().at(0), SIGABRT), 0);
   const json failure = complete_failures(daemon, 1)[0];
   EXPECT_EQ(failure["kind"], "signal");
