@@ -21,8 +21,8 @@ namespace {
 constexpr std::uint64_t kMemorySlackKib = test::kSanitized ? 512 * 1024 : 8 * 1024;
 // The clock of an end and that of a client need not agree on who was first.
 constexpr std::uint64_t kClockSlackMs = 500;
-// From a crash until the process has dumped core and all its threads are gone.
-constexpr std::uint64_t kDyingMs = 5000;
+// How long reforkd waits until somebody else has reaped a worker that only its dead keeper would have.
+constexpr std::uint64_t kReapingMs = 3000;
 // From reforkd's death until its successor has looked after all workers.
 constexpr std::uint64_t kSuccessionMs = 5000;
 
@@ -147,6 +147,7 @@ void Arena::kill_reforkd() {
 
 bool Arena::kill_keeper() {
   if (!daemon_.process().running()) return false;
+  keeper_died_ms_ = unix_ms();
   time_line_.add("signal 9 to the keeper (pid " + std::to_string(daemon_.process().pid()) + ")");
   ::kill(daemon_.process().pid(), SIGKILL);
   daemon_.process().wait();
@@ -254,8 +255,12 @@ void Arena::stop_daemon() {
   test::wait_until_gone(reforkd);
 }
 
-// A worker that died about when reforkd did: its end has the time at which the next one found it.
+// A worker that died about when reforkd did: its end has the time at which the next one found it. One that
+// died after its keeper: reaped by whoever does that.
 bool Arena::told_late(const test::End& end, std::uint64_t died_ms) const {
+  if (keeper_died_ms_ && died_ms + kClockSlackMs >= *keeper_died_ms_ &&
+      end.time_ms <= died_ms + kReapingMs + kClockSlackMs)
+    return true;
   return std::ranges::any_of(reforkd_deaths_, [&](std::uint64_t death) {
     return died_ms + kClockSlackMs >= death && end.time_ms >= death && end.time_ms <= death + kSuccessionMs;
   });
@@ -283,7 +288,7 @@ void Arena::check_losses(std::vector<std::string>& problems) {
     }
     return std::ranges::any_of(ends, [&](const test::End& end) {
       return abrupt(end) && end.service == one.service && end.time_ms + kClockSlackMs >= one.begun_ms &&
-             (end.time_ms <= one.lost_ms + kDyingMs || told_late(end, one.lost_ms));
+             (end.time_ms <= one.lost_ms + kClockSlackMs || told_late(end, one.lost_ms));
     });
   };
   for (const auto& one : lost_)

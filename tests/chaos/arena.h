@@ -87,7 +87,8 @@ class Arena {
   std::unique_ptr<test::Events> events_;
   Models base_;  // what is so where the event log begins
   Footprint before_;
-  std::vector<std::uint64_t> reforkd_deaths_;  // Unix ms
+  std::vector<std::uint64_t> reforkd_deaths_;    // Unix ms
+  std::optional<std::uint64_t> keeper_died_ms_;  // the one that it began with
   std::mutex lost_mutex_;
   std::vector<Lost> lost_;
   std::vector<ServiceLoad> loads_;
