@@ -88,10 +88,12 @@ void Daemon::kill() {
 void Daemon::kill_with_keeper() {
   const pid_t reforkd = pid();
   ASSERT_GT(reforkd, 1);
-  ::kill(reforkd, SIGSTOP);  // so that it starts no other keeper
+  // The keeper stands still first, so that it starts no other reforkd. A stopped reforkd would not do: with its
+  // parent gone its process group is an orphaned one, which the kernel sets going again.
+  ::kill(process_->pid(), SIGSTOP);
+  ::kill(reforkd, SIGKILL);
   ::kill(process_->pid(), SIGKILL);
   process_->wait();
-  ::kill(reforkd, SIGKILL);
 }
 
 Daemon::Ran Daemon::ctl(std::vector<std::string> arguments) const {
