@@ -5,6 +5,7 @@
 #include "os/spawn.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -327,6 +328,8 @@ base::Result<Spawned> spawn(const SpawnPlan& plan) {
 void let_run(Spawned& child) {
   const char word = 1;
   if (child.gate && ::write(child.gate.get(), &word, 1) == 1) child.gate.reset();
+  // Woken on this processor it would wait there until this process has nothing left to do.
+  ::sched_yield();
 }
 
 std::optional<SpawnFailure> read_spawn_failure(int errors) {

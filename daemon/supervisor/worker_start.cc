@@ -59,7 +59,6 @@ base::Result<base::UniqueFd> WorkerStart::open_channel(WorkerProcess& process) {
   auto pair = proto::Channel::make_pair();
   if (!pair) return pair.error();
   process.link.emplace(proto::Channel(std::move(pair->primary)));
-  fds_.keep(fd_name(process, channel_word), process.link->fd());
   return std::move(pair->worker);
 }
 
@@ -68,7 +67,6 @@ base::Result<void> WorkerStart::start(WorkerProcess& process, const core::Spawn&
   auto recorder = recorder_for(identity_of(process, what));
   if (!recorder) return recorder.error();
   process.recorder = std::move(*recorder);
-  fds_.keep(fd_name(process, recorder_word), process.recorder->reader().fd());
   const auto output = open_output(config_.log);
   if (!output) return output.error();
   note_output(process.subject, config_.log, output->get());
@@ -85,11 +83,14 @@ base::Result<void> WorkerStart::start(WorkerProcess& process, const core::Spawn&
   if (!spawned) return spawned.error();
   process.spawned = std::move(*spawned);
   process.subject.pid = process.spawned.pid;
-  process.start_time = os::start_time(process.spawned.pid);
+  // It runs only once it cannot be lost: should reforkd die before, it ends at its gate. Kept only now, while
+  // it is on its way there: before the fork this would be time that the replacement comes later.
   cgroups_.put(key_of(process), process.spawned.pid);
-  // It runs only once it cannot be lost: should reforkd die before, it ends at its gate.
+  fds_.keep(fd_name(process, recorder_word), process.recorder->reader().fd());
+  if (process.link) fds_.keep(fd_name(process, channel_word), process.link->fd());
   fds_.keep(fd_name(process, pidfd_word), process.spawned.pidfd.get());
   os::let_run(process.spawned);
+  process.start_time = os::start_time(process.spawned.pid);
   return {};
 }
 
