@@ -8,16 +8,11 @@
 #include "base/signals.h"
 #include "proto/stack.h"
 #include "supervisor/failures.h"
+#include "supervisor/record_ids.h"
 #include "supervisor/thread_stacks.h"
 
 namespace refork::supervisor {
 namespace {
-
-std::string id_of(const Subject& subject, std::uint32_t slot) {
-  char id[64];
-  std::snprintf(id, sizeof id, "%08" PRIx64 "-crash-%" PRIu32, subject.worker, slot);
-  return id;
-}
 
 std::string name_of(int signal) {
   const std::string name(base::signal_name(signal));
@@ -52,7 +47,7 @@ void mark_own(std::vector<proto::Frame>& stack) {
 proto::FailureRecord crash_record(const Subject& subject, const recorder::Crash& crash,
                                   const std::string& executable) {
   proto::FailureRecord record;
-  record.id = id_of(subject, crash.slot);
+  record.id = crash_id(subject, crash.slot);
   record.time_ms = crash.time_ms;
   record.kind = Kind::signal;
   record.message = message_of(crash, subject.pid);

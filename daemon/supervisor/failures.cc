@@ -3,28 +3,20 @@
 #include "supervisor/failures.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
-#include <cinttypes>
-#include <cstdio>
 #include <limits>
 
 #include "base/fingerprint.h"
 #include "base/utf8.h"
 #include "log/log.h"
 #include "supervisor/crash_record.h"
+#include "supervisor/record_ids.h"
 #include "supervisor/thread_stacks.h"
 
 namespace refork::supervisor {
 
 namespace {
-
-// The same for the same report, whoever makes it.
-std::string own_id(const Subject& subject, Kind kind, std::uint32_t number) {
-  char id[64];
-  std::snprintf(id, sizeof id, "%011" PRIx64 "-%08" PRIx64 "d%02zx%02x", subject.started_ms,
-                subject.worker & 0xffffffff, base::index(kind), number & 0xff);
-  return id;
-}
 
 // Of a failure that has no stack: by its kind, service and sentence.
 std::string plain_fingerprint(Kind kind, const std::string& service, const std::string& message) {
@@ -260,6 +252,7 @@ Collected Failures::collect(const Subject& subject, const std::shared_ptr<KeptRe
   const auto& hides = redactor(subject.service, recorder->reader().shows_query());
   for (auto& found : recorder->take()) {
     auto record = proto::decode_record(found.json);
+    if (record && is_own_id(record->id)) record = base::Error{EPERM, "its id is for reforkd to give"};
     const auto stored = [this, recorder, worker = subject.worker, id = record ? record->id : "",
                          found = recorder::StoredRecord{found.slot, found.sequence, {}}] {
       recorder->stored(found);
@@ -319,7 +312,7 @@ void Failures::report(const Subject& subject, Kind kind, const std::string& mess
 void Failures::report(const Subject& subject, proto::FailureRecord record, bool shows_query) {
   record.time_ms = unix_ms();
   record.id =
-      own_id(subject, record.kind, ++reports_[subject.worker][std::string(base::to_name(record.kind))]);
+      report_id(subject, record.kind, ++reports_[subject.worker][std::string(base::to_name(record.kind))]);
   record.thrown = false;
   if (record.fingerprint.empty()) record.fingerprint = plain_fingerprint(record.kind, subject.service, "");
   identify(record, subject);

@@ -5,7 +5,9 @@
 #include <signal.h>
 
 #include "recorder/writer.h"
+#include "supervisor/crash_record.h"
 #include "supervisor/failures.h"
+#include "supervisor/record_ids.h"
 #include "supervisor/unsafe_ends.h"
 #include "support/process.h"
 
@@ -290,6 +292,23 @@ TEST_F(FailuresTest, AReportThatIsMadeAgainByTheNextDaemonHasTheSameId) {
   EXPECT_EQ(store.order[2], store.order[0]);
   EXPECT_NE(store.order[1], store.order[0]);
   EXPECT_NE(store.order[3], store.order[1]) << "another one";
+}
+
+TEST_F(FailuresTest, AWorkerCannotTakeTheIdOfWhatReforkdRecordsOfAnother) {
+  Subject other = subject;
+  ++other.worker;
+  recorder::Crash crash;
+  write(record(crash_record(other, crash, "").id));
+  write(record(report_id(other, Kind::signal, 1)));
+  write(record(report_id(other, Kind::signal, 256)));
+  write(record("0190a5c3f1b-0badcafe-d001"));  // as librefork has them
+  collect();
+  failures.store_waiting();
+  store.write();
+  ASSERT_EQ(store.rows.size(), 1u);
+  EXPECT_EQ(store.rows[0].id, "0190a5c3f1b-0badcafe-d001");
+  EXPECT_EQ(recorded(), 0u) << "none stays in the recorder";
+  EXPECT_NE(report_id(other, Kind::signal, 1), report_id(other, Kind::signal, 257));
 }
 
 TEST_F(FailuresTest, AnEndWithoutWaitingFailuresIsStoredAtOnce) {
