@@ -39,7 +39,7 @@ state::Daemon SavedState::read(Handover& handover) {
   if (auto memory = state::Memory::create())
     memory_ = std::move(*memory);
   else
-    log::error(memory.error().what + "; the death of reforkd will end its workers");
+    log::error(memory.error().what + "; the next reforkd will not know these workers");
   return {};
 }
 
