@@ -1,7 +1,8 @@
 // An interpreter of the part of JSON Schema that refork.schema.json uses: type, enum, minimum, maximum,
 // minLength, maxLength, pattern, oneOf, items, prefixItems, minItems, maxItems, properties,
-// additionalProperties, propertyNames, required, minProperties, $ref; and of its own x-duration, the bounds
-// of a duration. Not a general validator: a test refuses keywords in the schema that are not understood here.
+// additionalProperties, propertyNames, required, minProperties, $ref; and of its own x-duration and x-size,
+// the bounds of a duration and of a size. Not a general validator: a test refuses keywords in the schema that
+// are not understood here.
 #include "config/check.h"
 
 #include <algorithm>
@@ -49,10 +50,13 @@ bool within(std::int64_t size, const Value& schema, std::string_view minimum, st
   return (!least || size >= least->integer) && (!most || size <= most->integer);
 }
 
-bool within_duration(const std::string& text, const Value& bounds) {
-  const auto value = parse_duration(text);
-  return value && *value >= *parse_duration(bounds.items[0].text) &&
-         *value <= *parse_duration(bounds.items[1].text);
+// Whether what `parse` makes of it keeps the bounds of this keyword, if the schema has it.
+template <class Parse>
+bool within_bounds(const std::string& text, const Value& schema, std::string_view name, Parse parse) {
+  const Value* bounds = keyword(schema, name);
+  if (!bounds) return true;
+  const auto value = parse(text);
+  return value && *value >= *parse(bounds->items[0].text) && *value <= *parse(bounds->items[1].text);
 }
 
 // The schema has a handful of patterns; each is compiled once.
@@ -68,8 +72,8 @@ bool text_fits(const std::string& text, const Value& schema) {
   if (!within(static_cast<std::int64_t>(text.size()), schema, "minLength", "maxLength")) return false;
   const Value* pattern = keyword(schema, "pattern");
   if (pattern && !std::regex_search(text, compiled(pattern->text))) return false;
-  const Value* bounds = keyword(schema, "x-duration");
-  return !bounds || within_duration(text, *bounds);
+  return within_bounds(text, schema, "x-duration", parse_duration) &&
+         within_bounds(text, schema, "x-size", parse_size);
 }
 
 // The value itself, without what it contains.

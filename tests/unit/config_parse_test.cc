@@ -301,6 +301,21 @@ TEST(ConfigParse, WhatIsNotWatchedIsNull) {
                   "24h, found 5"));
 }
 
+TEST(ConfigParse, SizesHoldTheirBoundsOnBothSides) {
+  const auto memory = [](const std::string& size) {
+    return service_problems(R"("recycle": {"memory": ")" + size + "\"}");
+  };
+  for (const char* good : {"1", "1125899906842624", "1099511627776K", "1073741824M", "1048576G"})
+    EXPECT_THAT(memory(good), IsEmpty()) << good;
+  for (const char* bad : {"0G", "1125899906842625", "1048577G", "17179869184G", "999999999999G",
+                          "999999999999999G", "99999999999999999999"})
+    EXPECT_EQ(memory(bad).size(), 1U) << bad;
+  EXPECT_THAT(
+      memory("17179869184G"),
+      ElementsAre("refork.json:2:23: services.web.recycle.memory: expected null or a size such as \"400M\" "
+                  "or \"2G\" from 1 to 1048576G, found \"17179869184G\""));
+}
+
 TEST(ConfigParse, AnEnvironmentVariableHasAName) {
   EXPECT_THAT(service_problems("\"environment\": {\"_a1\": \"\"}"), IsEmpty());
   EXPECT_THAT(service_problems("\"environment\": {\"" + std::string(255, 'A') + "\": \"\"}"), IsEmpty());

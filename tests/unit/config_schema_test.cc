@@ -117,7 +117,7 @@ TEST(ConfigSchema, EveryKeywordInItIsUnderstood) {
                                             "minItems",      "maxItems",      "properties",
                                             "required",      "default",       "additionalProperties",
                                             "propertyNames", "minProperties", "x-expected",
-                                            "x-duration",    "x-value"};
+                                            "x-duration",    "x-size",        "x-value"};
   walk(schema(), [&](const Value& inner) {
     for (const Value::Member& member : inner.members)
       EXPECT_TRUE(understood.count(member.key)) << member.key << " at line " << member.at.line;
