@@ -27,14 +27,6 @@ bool out_of_memory(const EndFacts& facts) {
   return facts.exit.oom && facts.exit.signal == SIGKILL && !killed_from_here(facts.worker);
 }
 
-bool booted(const EndFacts& facts) {
-  const Worker& worker = facts.worker;
-  if (!facts.exit.boot_error.empty() || worker.failed_boot) return false;
-  if (worker.drain_began || worker.killed_by_order) return true;  // nobody waits for it to boot
-  if (!worker.ready_at) return false;
-  return !facts.by_exec || facts.now - worker.since >= exec_settled;
-}
-
 std::string say_exit(const EndFacts& facts) {
   const Exit& exit = facts.exit;
   if (!exit.boot_error.empty()) return exit.boot_error;
@@ -120,6 +112,14 @@ std::string say_duration(Clock::duration duration) {
 std::string say_signal(int signal) {
   const char* name = ::sigabbrev_np(signal);
   return name ? "SIG" + std::string(name) : "signal " + std::to_string(signal);
+}
+
+bool booted(const EndFacts& facts) {
+  const Worker& worker = facts.worker;
+  if (!facts.exit.boot_error.empty() || worker.failed_boot) return false;
+  if (worker.drain_began || worker.killed_by_order) return true;  // nobody waits for it to boot
+  if (!worker.ready_at) return false;
+  return !facts.by_exec || facts.now - worker.since >= exec_settled;
 }
 
 EndOfLife classify(const EndFacts& facts) {

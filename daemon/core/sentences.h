@@ -26,6 +26,8 @@ struct EndFacts {
   bool by_exec;  // ready as soon as it ran
 };
 
+// It got further than a start that failed.
+bool booted(const EndFacts& facts);
 EndOfLife classify(const EndFacts& facts);
 
 }  // namespace refork::core

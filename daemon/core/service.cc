@@ -63,6 +63,10 @@ void Service::on_violation(WorkerId worker, const std::string& what, Time now, E
   happen(worker, WorkerEvent::protocol_broken, {.text = what}, now, out);
 }
 
+void Service::on_gone(WorkerId worker, Time now, Effects& out) {
+  happen(worker, WorkerEvent::gone, {}, now, out);
+}
+
 void Service::on_exit(WorkerId worker, const Exit& exit, Time now, Effects& out) {
   happen(worker, WorkerEvent::exited, {.exit = &exit}, now, out);
 }
@@ -136,6 +140,8 @@ void Service::perform(Act act, Worker& worker, const Detail& detail, Time now, E
       return lose(worker, now, out);
     case Act::follow_fault:
       return follow_fault(worker, now, out);
+    case Act::vacate:
+      return vacate(worker, now, out);
   }
 }
 
@@ -231,7 +237,8 @@ void Service::kill_now(Worker& worker, Time now, Effects& out) {
 }
 
 void Service::end(Worker& worker, const Exit& exit, Time now, Effects& out) {
-  const EndOfLife how = classify({worker, exit, now, linked(), config_.ready == ReadyBy::exec});
+  const EndOfLife how =
+      classify({worker, exit, worker.gone_at.value_or(now), linked(), config_.ready == ReadyBy::exec});
   if (how.report) out.push_back(Report{worker.id, *how.report, how.sentence});
   announce(worker, "worker-ended", how.sentence, out);
   Ended ended = how.ended;
@@ -257,7 +264,7 @@ Millis Service::drain_time(const Worker& worker) const {
 }
 
 std::optional<Time> Service::due(const Worker& worker) const {
-  if (!worker.deadline) return std::nullopt;
+  if (!worker.deadline || worker.gone_at) return std::nullopt;
   // A linked worker leaves at its deadline by itself, and says whom it cut.
   const bool leaves_itself = worker.state == WorkerState::draining && linked() && !worker.expelled;
   return *worker.deadline + (leaves_itself ? kill_grace : Millis(0));

@@ -76,6 +76,7 @@ struct Worker {
   bool crash_recorded = false;
   bool contained = false;           // it crashed, and its other threads finish
   std::optional<Time> crashed_at;   // it crashed, and dies
+  std::optional<Time> gone_at;      // its process ended, and how is not known yet
   bool hung = false;                // its loop does not run
   double recycle_factor = 1;        // its own limits are the service's times this
   std::optional<Time> recycle_due;  // since when it is to be recycled
@@ -133,6 +134,8 @@ class Service {
   void on_disconnect(WorkerId worker, bool deadline, Time now, Effects& out);
   void on_channel_closed(WorkerId worker, Time now, Effects& out);
   void on_violation(WorkerId worker, const std::string& what, Time now, Effects& out);
+  // Its process has ended, and on_exit() follows as soon as somebody knows how.
+  void on_gone(WorkerId worker, Time now, Effects& out);
   void on_exit(WorkerId worker, const Exit& exit, Time now, Effects& out);
   void tick(Time now, Effects& out);
 
@@ -215,6 +218,7 @@ class Service {
 
   // service_crash.cc: fatal signals, hangs and core dumps
   void lose(Worker& worker, Time now, Effects& out);
+  void vacate(Worker& worker, Time now, Effects& out);
   void follow_fault(Worker& worker, Time now, Effects& out);
   void note_dump(Time now, Effects& out);
   void settle_dumps(Time now, Effects& out);

@@ -31,6 +31,20 @@ void Service::lose(Worker& worker, Time now, Effects& out) {
   announce(worker, "worker-crashed", worker.ready_at ? "crashed" : "crashed before it was ready", out);
 }
 
+// A failed start keeps its slot until its end, and then backs off.
+void Service::vacate(Worker& worker, Time now, Effects& out) {
+  if (worker.gone_at) return;
+  worker.gone_at = now;
+  const bool booted = core::booted({worker, Exit{}, now, linked(), config_.ready == ReadyBy::exec});
+  const bool holds_slot = worker.slot < slots_.size() && slots_[worker.slot].current == worker.id;
+  if (!booted || !holds_slot) return;
+  worker.why = "has ended, how is not known yet";
+  if (reload_ && reload_->candidate == worker.id) reload_candidate_failed("it ended in its probation", out);
+  leave_slot(worker, now);
+  fill_slots(now, out);  // the replacement before all else
+  announce(worker, "worker-gone", worker.why, out);
+}
+
 void Service::follow_fault(Worker& worker, Time now, Effects& out) {
   worker.tainted = true;
   worker.contained = true;

@@ -71,10 +71,10 @@ struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps
   std::uint64_t time_ms = 0;   // Unix time
   std::string type;  // operator, worker-started, worker-ready, worker-draining, worker-killed, worker-ended,
-                     // worker-tainted, worker-backoff, worker-replaced, worker-crashed, worker-hung,
-                     // worker-starved, worker-recycled, request-timeout, core-dumps, failure, service-state,
-                     // listener-reopened, store-state, protocol, worker-adopted, reforkd-started,
-                     // keeper-started
+                     // worker-tainted, worker-backoff, worker-replaced, worker-crashed, worker-gone,
+                     // worker-hung, worker-starved, worker-recycled, request-timeout, core-dumps, failure,
+                     // service-state, listener-reopened, store-state, protocol, worker-adopted,
+                     // reforkd-started, keeper-started
   std::string service;
   std::optional<std::uint32_t> slot;
   std::uint64_t worker = 0;  // 0: none

@@ -13,7 +13,7 @@ using Row = std::array<Step, base::enum_count<WorkerEvent>>;
 // `judge` leaves the state alone: the verdict moves it. A standby is a serving worker without connections.
 constexpr std::array<Row, base::enum_count<WorkerState>> table = {
     // ready, failure, drain_begun, disconnect, drain_ordered, kill_ordered, protocol_broken, time_up,
-    // faulted, fault_contained, exited
+    // faulted, fault_contained, gone, exited
     Row{
         // starting: a failure before it is ready needs no verdict, its exit will tell; one that leaves did
         // not boot
@@ -27,6 +27,7 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{killing, lose},
         Step{draining, leave_unready},
+        Step{killing, vacate},
         Step{killing, end},
     },
     Row{
@@ -41,6 +42,7 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{standby, none},
         Step{killing, lose},
         Step{draining, follow_fault},
+        Step{killing, vacate},
         Step{killing, end},
     },
     Row{
@@ -55,6 +57,7 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{serving, none},
         Step{killing, lose},
         Step{draining, follow_fault},
+        Step{killing, vacate},
         Step{killing, end},
     },
     Row{
@@ -69,6 +72,7 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{killing, lose},
         Step{draining, follow_fault},
+        Step{killing, vacate},
         Step{killing, end},
     },
     Row{
@@ -83,6 +87,7 @@ constexpr std::array<Row, base::enum_count<WorkerState>> table = {
         Step{killing, kill},
         Step{killing, none},
         Step{killing, none},
+        Step{killing, vacate},
         Step{killing, end},
     },
 };

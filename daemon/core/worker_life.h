@@ -22,6 +22,7 @@ enum class WorkerEvent {
   time_up,          // of the state it is in: start timeout or drain deadline
   faulted,          // a fatal signal: it dies, perhaps after a core dump
   fault_contained,  // a fatal signal: one thread stands, the others finish, then it dies
+  gone,             // its process has ended, how is not known yet
   exited,
 };
 
@@ -38,6 +39,7 @@ enum class Act {
   kill,            // SIGKILL to its group
   lose,            // it is as good as gone: replace it, and leave it alone as long as it dumps core
   follow_fault,    // it drains by itself, by its deadline, budget or no: replace it
+  vacate,          // nothing can be done to it any more: replace it
   end,             // it is gone: one end row, a failure if it is one, a replacement if there is none yet
 };
 
@@ -62,9 +64,9 @@ constexpr bool leaving(WorkerState state) {
 namespace refork::base {
 template <>
 struct EnumNames<core::WorkerEvent> {
-  static constexpr std::array<std::string_view, 11> names = {
+  static constexpr std::array<std::string_view, 12> names = {
       "ready",           "failure", "drain_begun", "disconnect",      "drain_ordered", "kill_ordered",
-      "protocol_broken", "time_up", "faulted",     "fault_contained", "exited"};
+      "protocol_broken", "time_up", "faulted",     "fault_contained", "gone",          "exited"};
 };
 static_assert(index(core::WorkerEvent::exited) + 1 == enum_count<core::WorkerEvent>);
 }  // namespace refork::base

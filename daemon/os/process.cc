@@ -23,7 +23,7 @@ namespace refork::os {
 namespace {
 
 constexpr int start_time_field = 22;  // of /proc/PID/stat, proc(5)
-constexpr int flags_field = 9;
+constexpr int flags_field = 9, exit_code_field = 52;
 constexpr std::uint64_t forked_only = 0x40;         // PF_FORKNOEXEC, also of one that has ended
 constexpr unsigned signal_process_group = 1U << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 
@@ -48,6 +48,17 @@ ExitStatus decode(const siginfo_t& info) {
   else
     status.signal = info.si_status;
   status.core = info.si_code == CLD_DUMPED;
+  return status;
+}
+
+// As wait(2) has it.
+ExitStatus decode(int wait_status) {
+  ExitStatus status;
+  if (WIFEXITED(wait_status))
+    status.code = WEXITSTATUS(wait_status);
+  else
+    status.signal = WTERMSIG(wait_status);
+  status.core = status.signal && WCOREDUMP(wait_status);
   return status;
 }
 
@@ -110,13 +121,18 @@ std::optional<ExitStatus> told_exit(int pidfd) {
   PidfdInfo info{};
   info.mask = info_exit;
   if (::ioctl(pidfd, get_info, &info) != 0 || (info.mask & info_exit) == 0) return std::nullopt;
-  ExitStatus status;  // exit_code is as wait(2) has it
-  if (WIFEXITED(info.exit_code))
-    status.code = WEXITSTATUS(info.exit_code);
-  else
-    status.signal = WTERMSIG(info.exit_code);
-  status.core = status.signal && WCOREDUMP(info.exit_code);
-  return status;
+  return decode(info.exit_code);
+}
+
+std::optional<ExitStatus> exit_of_unreaped(pid_t pid, std::uint64_t start) {
+  const std::string text = read_proc(pid, "stat");
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return std::nullopt;
+  const auto fields = std::string_view(text).substr(name_end);
+  if (!fields.starts_with(") Z") || field(fields, start_time_field - 1) != start) return std::nullopt;
+  const auto wait_status = static_cast<int>(field(fields, exit_code_field - 1));
+  if (wait_status == 0) return std::nullopt;
+  return decode(wait_status);
 }
 
 bool is_child(int pidfd) {

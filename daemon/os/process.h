@@ -30,6 +30,9 @@ bool has_ended(int pidfd);
 // How a process ended that somebody else has reaped: the kernel tells, since Linux 6.15. Nothing: not yet, or
 // not here.
 std::optional<ExitStatus> told_exit(int pidfd);
+// How a process ended that its parent has not reaped. Nothing too where it exited with code 0: the kernel
+// says the same to those whom it tells nothing.
+std::optional<ExitStatus> exit_of_unreaped(pid_t pid, std::uint64_t start_time);
 bool is_child(int pidfd);
 // The process that a pidfd stands for, by /proc; 0 once that was reaped.
 pid_t pid_of(int pidfd);

@@ -25,15 +25,15 @@ template <class V, class T>
 void members(const V& v, T& one, core::Worker*) {
   auto& [id, slot, generation, state, since, ready_at, deadline, drain_began, requested, wanted_gone, tainted,
          paid, expelled, announced_end, hit_deadline, killed_by_order, kill_sent, terminated, crash_recorded,
-         contained, crashed_at, hung, recycle_factor, recycle_due, recycle_why, failed_boot, channel_lost,
-         why] = one;
+         contained, crashed_at, gone_at, hung, recycle_factor, recycle_due, recycle_why, failed_boot,
+         channel_lost, why] = one;
   v("id", id), v("slot", slot), v("generation", generation), v("state", state), v("since", since);
   v("ready_at", ready_at), v("deadline", deadline), v("drain_began", drain_began);
   v("requested", requested), v("wanted_gone", wanted_gone), v("tainted", tainted), v("paid", paid);
   v("expelled", expelled), v("announced_end", announced_end), v("hit_deadline", hit_deadline);
   v("killed_by_order", killed_by_order), v("kill_sent", kill_sent), v("terminated", terminated);
   v("crash_recorded", crash_recorded), v("contained", contained), v("crashed_at", crashed_at);
-  v("hung", hung), v("recycle_factor", recycle_factor), v("recycle_due", recycle_due);
+  v("gone_at", gone_at), v("hung", hung), v("recycle_factor", recycle_factor), v("recycle_due", recycle_due);
   v("recycle_why", recycle_why), v("failed_boot", failed_boot);
   v("channel_lost", channel_lost), v("why", why);
 }

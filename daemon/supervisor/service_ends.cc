@@ -24,7 +24,7 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   shared_.cgroups.end(key_of(*process));
   const auto traits = os::core_traits(process->subject.pid, service_.config().directory);
   const auto status = exit_status(*process);
-  if (!status) return;
+  if (!status) return await_status(*process);
   if (never_ran(*process, *status)) return withdraw(worker);
   if (process->error_source) on_spawn_result(worker);
   core::Exit exit = exit_of(*process, *status);
@@ -48,22 +48,30 @@ core::Exit ServiceRunner::exit_of(const WorkerProcess& process, const os::ExitSt
 }
 
 // How it ended: its parent knows, and tells all others once it has reaped it, which it does at once but not
-// before this process may have noticed the end.
-std::optional<os::ExitStatus> ServiceRunner::exit_status(WorkerProcess& process) {
+// before this process may have noticed the end. As long as it has not, the dead process tells itself.
+std::optional<os::ExitStatus> ServiceRunner::exit_status(const WorkerProcess& process) const {
   const int pidfd = process.spawned.pidfd.get();
   if (auto own = os::exit_of_child(pidfd)) return own;
   if (os::is_child(pidfd)) return std::nullopt;
   if (auto told = os::told_exit(pidfd)) return told;
   if (shared_.exits)
     if (auto logged = shared_.exits->find(process.spawned.pid, process.start_time)) return logged;
-  const auto now = core::Clock::now();
-  if (!process.status_due) process.status_due = now + status_patience;
-  if (now >= *process.status_due) return os::ExitStatus{};
+  if (auto unreaped = os::exit_of_unreaped(process.spawned.pid, process.start_time)) return unreaped;
+  if (process.status_due && core::Clock::now() >= *process.status_due) return os::ExitStatus{};
+  return std::nullopt;
+}
+
+// Its replacement does not wait for what is only to be told.
+void ServiceRunner::await_status(WorkerProcess& process) {
+  if (!os::has_ended(process.spawned.pidfd.get())) return;
   const core::WorkerId id = process.subject.worker;
+  const auto now = core::Clock::now();
   shared_.loop.park(std::move(process.exit_source));
   process.exit_source = shared_.loop.timer([this, id] { on_exit(id); });
   Loop::arm(process.exit_source, now + status_interval);
-  return std::nullopt;
+  if (process.status_due) return;
+  process.status_due = now + status_patience;
+  feed([id](core::Service& s, core::Time at, core::Effects& out) { s.on_gone(id, at, out); });
 }
 
 void ServiceRunner::ended(const core::Ended& what) {

@@ -116,7 +116,8 @@ class ServiceRunner : private Watch::Ward {
   // service_ends.cc
   void on_exit(core::WorkerId worker);
   static core::Exit exit_of(const WorkerProcess& process, const os::ExitStatus& status);
-  std::optional<os::ExitStatus> exit_status(WorkerProcess& process);
+  std::optional<os::ExitStatus> exit_status(const WorkerProcess& process) const;
+  void await_status(WorkerProcess& process);
   void ended(const core::Ended& ended);
   void give_up(const state::End& end);
   void bury();

@@ -21,7 +21,7 @@ namespace {
 constexpr std::uint64_t kMemorySlackKib = test::kSanitized ? 512 * 1024 : 8 * 1024;
 // The clock of an end and that of a client need not agree on who was first.
 constexpr std::uint64_t kClockSlackMs = 500;
-// How long reforkd waits until somebody else has reaped a worker that only its dead keeper would have.
+// How long reforkd waits for somebody who knows how a worker ended whose keeper is dead.
 constexpr std::uint64_t kReapingMs = 3000;
 // From reforkd's death until its successor has looked after all workers.
 constexpr std::uint64_t kSuccessionMs = 5000;
@@ -256,9 +256,10 @@ void Arena::stop_daemon() {
 }
 
 // A worker that died about when reforkd did: its end has the time at which the next one found it. One that
-// died after its keeper: reaped by whoever does that.
+// died after its keeper, and nobody knew how, or with code 0, which only whoever reaps it knows.
 bool Arena::told_late(const test::End& end, std::uint64_t died_ms) const {
-  if (keeper_died_ms_ && died_ms + kClockSlackMs >= *keeper_died_ms_ &&
+  const bool known = end.signal || end.code.value_or(0) != 0;
+  if (keeper_died_ms_ && !known && died_ms + kClockSlackMs >= *keeper_died_ms_ &&
       end.time_ms <= died_ms + kReapingMs + kClockSlackMs)
     return true;
   return std::ranges::any_of(reforkd_deaths_, [&](std::uint64_t death) {

@@ -32,7 +32,7 @@ void apply(Model& model, const json& event) {
   if (worker == model.workers.end()) return;
   if (type == "worker-ready" || type == "worker-adopted") worker->second.state = "serving";
   if (type == "worker-draining") worker->second.state = "draining";
-  if (type == "worker-killed") worker->second.state = "killing";
+  if (type == "worker-killed" || type == "worker-gone") worker->second.state = "killing";
 }
 
 }  // namespace

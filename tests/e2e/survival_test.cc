@@ -249,6 +249,43 @@ TEST_P(DeathMeanwhile, IsKnownToTheNextReforkd) {
 INSTANTIATE_TEST_SUITE_P(Survival, DeathMeanwhile, testing::Bool(),
                          [](const auto& one) { return one.param ? "ByTheKeeper" : "ByTheKernel"; });
 
+// ---- a worker that dies while whoever is its parent does not reap it
+
+// Adopted by its keeper, which stands still.
+class Unreaped : public testing::Test {
+ protected:
+  Unreaped() {
+    daemon_.kill();
+    EXPECT_TRUE(wait_until_settled(daemon_)) << daemon_.log();
+    worker_ = daemon_.pids().at(0);
+    daemon_.process().signal(SIGSTOP);
+  }
+  ~Unreaped() override { daemon_.process().signal(SIGCONT); }
+
+  Daemon daemon_ = web_of(odd_worker(), {"--workers", "1"}, {"obey"});
+  pid_t worker_ = 0;
+};
+
+TEST_F(Unreaped, ASignalIsKnownNonetheless) {
+  ASSERT_EQ(::kill(worker_, SIGKILL), 0);
+  const json failures = complete_failures(daemon_, 1);
+  ASSERT_EQ(failures.size(), 1U);
+  EXPECT_EQ(failures[0]["kind"], "signal") << failures;
+  EXPECT_EQ(failures[0]["exit"]["signal"], SIGKILL);
+  EXPECT_TRUE(wait_until_settled(daemon_)) << daemon_.log();
+  EXPECT_NE(daemon_.pids().at(0), worker_);
+}
+
+TEST_F(Unreaped, AReplacementDoesNotWaitForWhatCannotBeKnown) {
+  const Events events(daemon_);
+  ASSERT_EQ(daemon_.ctl({"send", "web/0", "\"exit 0\""}).code, 0);
+  EXPECT_TRUE(events.wait_for("worker-gone")) << daemon_.log();
+  daemon_.process().signal(SIGCONT);
+  ASSERT_TRUE(events.wait_for("worker-ended")) << daemon_.log();
+  const std::string all = events.all();
+  EXPECT_LT(all.find("worker-started"), all.find("worker-ended")) << all;
+}
+
 // ---- daemon-reexec
 
 TEST(Reexec, UnderLoadLosesNothingAndKeepsThePid) {

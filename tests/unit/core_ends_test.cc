@@ -414,6 +414,82 @@ TEST(Ends, WhatAnEndedWorkerSaidTooLateIsIgnored) {
   EXPECT_TRUE(scene.out.empty());
 }
 
+// ---- ends of which nobody knows yet how
+
+TEST(Gone, IsReplacedAtOnceAndToldOnceItIsKnownHow) {
+  Scene scene(Scene::workers(2));
+  scene.up();
+  scene.service.on_gone(1, scene.now, scene.out);
+  ASSERT_EQ(scene.count<Spawn>(), 1u);
+  EXPECT_EQ(scene.all<Spawn>()[0].slot, 0u);
+  EXPECT_EQ(scene.all<Announce>().back().type, "worker-gone");
+  EXPECT_EQ(scene.count<Ended>(), 0u);
+  EXPECT_EQ(scene.worker(1).state, WorkerState::killing);
+  scene.service.on_gone(1, scene.now, scene.out);
+  scene.ready(3);
+  scene.pass(Millis(3000));
+  scene.die(1, SIGKILL);
+  EXPECT_EQ(scene.count<Spawn>(), 1u);
+  ASSERT_EQ(scene.count<Ended>(), 1u);
+  EXPECT_EQ(scene.all<Ended>()[0].cause, "signal");
+  EXPECT_EQ(scene.all<Ended>()[0].lived, Millis(0)) << "until it was gone, not until it was told";
+  EXPECT_EQ(scene.all<Report>().at(0).kind, Kind::signal);
+}
+
+TEST(Gone, BeforeItWasReadyItBacksOffOnceItIsKnownHow) {
+  Scene scene;
+  scene.keep(scene.service.start(scene.now, scene.out));
+  scene.service.on_gone(1, scene.now, scene.out);
+  scene.pass(scene.service.config().start_timeout + Millis(1));
+  EXPECT_EQ(scene.count<Spawn>(), 1u);
+  EXPECT_EQ(scene.count<Kill>(), 0u) << "there is nothing to be killed";
+  scene.exit(1, 3);
+  EXPECT_EQ(scene.count<Spawn>(), 1u);
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "boot");
+  scene.pass(Millis(100));
+  EXPECT_EQ(scene.count<Spawn>(), 2u);
+}
+
+TEST(Gone, SoonAfterExecItDidNotBootHoweverLateThatIsTold) {
+  auto config = Scene::workers(1);
+  config.ready = ReadyBy::exec;
+  Scene scene(config);
+  scene.up();
+  scene.pass(exec_settled - Millis(1));
+  scene.service.on_gone(1, scene.now, scene.out);
+  EXPECT_EQ(scene.count<Spawn>(), 0u);
+  scene.pass(Millis(3000));
+  scene.exit(1, 3);
+  EXPECT_EQ(scene.all<Ended>().at(0).cause, "boot");
+}
+
+TEST(Gone, InADrainIsNeitherReplacedTwiceNorKilledAtTheDeadline) {
+  Scene scene(Scene::workers(2));
+  scene.up().fail(1);
+  scene.ready(3);
+  scene.pass(Millis(29000));
+  scene.service.on_gone(1, scene.now, scene.out);
+  scene.pass(Millis(3000));
+  EXPECT_EQ(scene.count<Kill>(), 0u);
+  scene.exit(1, 0);
+  EXPECT_EQ(scene.count<Spawn>(), 1u);
+  EXPECT_EQ(scene.all<Ended>().at(0).outcome, "clean");
+  EXPECT_EQ(scene.all<Ended>().at(0).drain_duration, Millis(29000));
+}
+
+TEST(Gone, InItsProbationFailsTheReload) {
+  Scene scene(Scene::workers(1));
+  scene.up();
+  scene.keep(scene.service.reload(scene.now, scene.out));
+  scene.ready(2);
+  scene.service.on_gone(2, scene.now, scene.out);
+  EXPECT_THAT(scene.all<JobDone>().at(0).result.error().what,
+              testing::HasSubstr("it ended in its probation"));
+  EXPECT_EQ(scene.service.slots()[0].current, 1u);
+  scene.die(2, SIGKILL);
+  EXPECT_EQ(scene.serving(), 1u);
+}
+
 TEST(Life, TableIsTotalAndExitAlwaysEnds) {
   for (std::size_t s = 0; s < base::enum_count<WorkerState>; ++s) {
     const auto state = static_cast<WorkerState>(s);

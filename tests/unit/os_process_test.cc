@@ -79,6 +79,10 @@ TEST(Reap, OfAProcessThatIsNotItsChildTheKernelTellsOnceItIsReaped) {
   EXPECT_FALSE(is_child(pidfd->get()));
   EXPECT_FALSE(reap(pidfd->get()).has_value());
   EXPECT_FALSE(told_exit(pidfd->get()).has_value()) << "its parent has not reaped it";
+  const auto unreaped = exit_of_unreaped(grandchild, start_time(grandchild));
+  ASSERT_TRUE(unreaped);
+  EXPECT_EQ(unreaped->code, 42);
+  EXPECT_FALSE(exit_of_unreaped(grandchild, start_time(grandchild) + 1)) << "another process of this pid";
   char byte;
   ASSERT_EQ(::write(go[1], "g", 1), 1);
   ASSERT_EQ(::read(done[0], &byte, 1), 1);
@@ -89,6 +93,26 @@ TEST(Reap, OfAProcessThatIsNotItsChildTheKernelTellsOnceItIsReaped) {
   const auto told = told_exit(pidfd->get());
   if (!told) GTEST_SKIP() << "this kernel tells no exit codes";
   EXPECT_EQ(told->code, 42);
+}
+
+TEST(Reap, OfOneThatIsNotReapedTheSignalIsKnownAndCodeZeroIsNot) {
+  const auto end = [](const std::function<void()>& body) {
+    const pid_t pid = fork_child(body);
+    const auto pidfd = open_pidfd(pid);
+    EXPECT_TRUE(pidfd.ok() && ends(pidfd->get()));
+    const auto status = exit_of_unreaped(pid, start_time(pid));
+    ::waitpid(pid, nullptr, 0);
+    return status;
+  };
+  const auto killed = end([] { ::raise(SIGKILL); });
+  ASSERT_TRUE(killed);
+  EXPECT_EQ(killed->signal, SIGKILL);
+  EXPECT_EQ(killed->code, std::nullopt);
+  EXPECT_FALSE(end([] {})) << "those whom the kernel tells nothing see the same";
+  const pid_t lives = fork_sleeper();
+  EXPECT_FALSE(exit_of_unreaped(lives, start_time(lives)));
+  ::kill(lives, SIGKILL);
+  ::waitpid(lives, nullptr, 0);
 }
 
 TEST(Reap, AnExitThatIsOnlyLookedAtCanStillBeReaped) {
