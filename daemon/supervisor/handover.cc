@@ -54,17 +54,12 @@ Handover::Handover(std::vector<os::InheritedFd> fds) {
   for (auto& one : fds) fds_.emplace(std::move(one.name), std::move(one.fd));
 }
 
-base::UniqueFd Handover::take_own(const std::string& name) {
+base::UniqueFd Handover::take(const std::string& name, os::FdStore& store) {
   const auto found = fds_.find(name);
   if (found == fds_.end()) return {};
   base::UniqueFd fd = std::move(found->second);
   fds_.erase(name);
-  return fd;
-}
-
-base::UniqueFd Handover::take(const std::string& name, os::FdStore& store) {
-  auto fd = take_own(name);
-  if (fd) store.assume(name, fd.get());
+  store.assume(name, fd.get());
   return fd;
 }
 

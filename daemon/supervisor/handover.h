@@ -38,7 +38,6 @@ class Handover {
   explicit Handover(std::vector<os::InheritedFd> fds);
   // Nothing if there is none of this name. It stays in the store until it is forgotten there.
   base::UniqueFd take(const std::string& name, os::FdStore& store);
-  base::UniqueFd take_own(const std::string& name);  // the keeper's, which is not in the store
   // Of whom there is a descriptor of this kind left.
   std::vector<WorkerKey> workers(std::string_view service, std::string_view what) const;
   // All of this kind that are left; they are not kept any more.

@@ -106,7 +106,9 @@ core::WorkerId Supervisor::next_worker() {
 }
 
 void Supervisor::on_keeper_replaced(pid_t pid) {
-  shared_.exits.reset();  // the old one's; the new one reaps nobody but its own children
+  // The old one's; the new one reaps nobody but its own children, and has its own.
+  setup_.fds.forget(keeper_exits_name);
+  shared_.exits.reset();
   core::Event event;
   event.type = "keeper-started";
   event.pid = pid;
@@ -118,14 +120,23 @@ void Supervisor::on_keeper_replaced(pid_t pid) {
 
 Result<void> Supervisor::prepare() {
   os::become_subreaper();
-  if (auto exits = handover_.take_own(keeper_exits_name))
-    if (auto log = os::ExitLog::adopt(std::move(exits))) shared_.exits = std::move(*log);
+  take_exits();
   events_.adopt(handover_);
   before_ = state_.read(handover_);
   open_notify_socket();
   if (auto opened = open_services(); !opened) return opened;
   adopt_former_services();
   return {};
+}
+
+// The keeper gives them to whom it starts; a reforkd that executes itself, to the next one.
+void Supervisor::take_exits() {
+  auto memory = handover_.take(keeper_exits_name, setup_.fds);
+  if (!memory) return;
+  if (auto log = os::ExitLog::adopt(std::move(memory)))
+    shared_.exits = std::move(*log);
+  else
+    setup_.fds.forget(keeper_exits_name);
 }
 
 // Workers of whom nothing is known but that they are there: by a signal, for what their channel means is not

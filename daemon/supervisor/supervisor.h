@@ -75,6 +75,7 @@ class Supervisor : public core::Operations {
   Shared share();
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
   void end_unknown_workers();
+  void take_exits();
   void open_notify_socket();
   base::Result<void> open_services();
   base::Result<void> open_service(core::ServiceConfig config, std::optional<state::Service> before,

@@ -206,15 +206,19 @@ TEST(Survival, OfItsKeepersDeathReforkdStartsAnotherOne) {
 
 // ---- a worker that dies while nobody watches
 
+// On a kernel that tells nobody but their parent how processes ended.
+Daemon web_on_an_older_kernel() {
+  Daemon daemon = Daemon::of_program(
+      built_program("tests/without_pidfd_info"),
+      {"--workers", "1", "--listen", "tcp://127.0.0.1:0", "--", built_program("examples/http_threads")});
+  EXPECT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  return daemon;
+}
+
 class DeathMeanwhile : public testing::TestWithParam<bool> {
  protected:
   static Daemon start() {
-    if (!GetParam()) return web_of("http_threads", {"--workers", "1"});
-    Daemon daemon = Daemon::of_program(
-        built_program("tests/without_pidfd_info"),
-        {"--workers", "1", "--listen", "tcp://127.0.0.1:0", "--", built_program("examples/http_threads")});
-    EXPECT_TRUE(wait_until_settled(daemon)) << daemon.log();
-    return daemon;
+    return GetParam() ? web_on_an_older_kernel() : web_of("http_threads", {"--workers", "1"});
   }
 };
 
@@ -318,6 +322,18 @@ TEST(Reexec, WithoutAKeeperWorksAsWell) {
     return service["state"] == "running" && service["workers"][0]["pid"] != pids[0];
   }));
   EXPECT_EQ(complete_failures(daemon, 1)[0]["exit"]["signal"], SIGKILL);
+}
+
+TEST(Reexec, OfAWorkerThatTheKeeperReapsTheEndIsStillKnown) {
+  Daemon daemon = web_on_an_older_kernel();
+  const pid_t worker = daemon.pids().at(0);
+  daemon.kill();  // the keeper is its parent now
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  ASSERT_EQ(::kill(worker, SIGKILL), 0);
+  const json failures = complete_failures(daemon, 1);
+  ASSERT_EQ(failures.size(), 1U) << daemon.log();
+  EXPECT_EQ(failures[0]["kind"], "signal") << failures[0];
+  EXPECT_EQ(failures[0]["exit"]["signal"], SIGKILL) << failures[0];
 }
 
 TEST(Reexec, TellsThoseWhoWaitThatTheirOrderGoesOn) {
