@@ -223,17 +223,21 @@ bool needs_keeper(const CommandLine& line) {
 }
 
 // As a child of the reforkd whose keeper died.
-std::optional<keeper::Running> running_reforkd() {
-  const std::string pid = variable(keeper::running_variable);
-  if (pid.empty() || pid != std::to_string(::getppid())) return std::nullopt;
-  auto pidfd = os::open_pidfd(::getppid());
-  if (!pidfd) return std::nullopt;
-  return keeper::Running{::getppid(), std::move(*pidfd), base::UniqueFd(keeper::running_socket)};
+int keep_running_reforkd(const Program& program) {
+  const pid_t pid = ::getppid();
+  auto pidfd = os::open_pidfd(pid);
+  // Should it have died before, this process has another parent now.
+  if (!pidfd || variable(keeper::running_variable) != std::to_string(pid) || ::getppid() != pid) {
+    log::error("the reforkd that is to be kept is gone: its keeper ends, too");
+    return EXIT_FAILURE;
+  }
+  return keeper::run({program.path, program.argv,
+                      keeper::Running{pid, std::move(*pidfd), base::UniqueFd(keeper::running_socket)}});
 }
 
 int start(int argc, char** argv) {
   Program program(argc, argv);
-  if (auto running = running_reforkd()) return keeper::run({program.path, program.argv, std::move(running)});
+  if (!variable(keeper::running_variable).empty()) return keep_running_reforkd(program);
   int exit_code = 0;
   auto line = parse_command_line(argc, argv, exit_code);
   if (!line) return exit_code;

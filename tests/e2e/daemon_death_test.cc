@@ -166,5 +166,25 @@ TEST(DaemonDeath, WithItsKeeperLeavesOrphansThatServeServing) {
   EXPECT_EQ(http_get(address, "/").error, "refused");
 }
 
+TEST(DaemonDeath, BeforeItsNewKeeperHasLookedLeavesNoneThatStartsAnother) {
+  const TempDir dir;
+  Process::Options options;
+  options.argv = {built_program("reforkd"),
+                  "--keeper",
+                  "run",
+                  "--control",
+                  dir.file("control"),
+                  "--state-dir",
+                  dir.file("state"),
+                  "--",
+                  built_program("examples/http_threads")};
+  options.environment = {"REFORK_KEEPS=1"};  // which is not its parent
+  Process keeper(std::move(options));
+  const auto exit = keeper.wait();
+  ASSERT_TRUE(exit) << keeper.errors();
+  EXPECT_EQ(exit->code, 1);
+  EXPECT_THAT(keeper.errors(), testing::HasSubstr("is gone"));
+}
+
 }  // namespace
 }  // namespace refork::test
