@@ -17,15 +17,17 @@ base::Result<void> Listeners::open(const std::string& service, const std::vector
   reopened_ = std::move(reopened);
   for (const auto& address : addresses)
     if (auto added = add(address, nonblocking, before, handover); !added) return added;
-  for (const auto& old : before) {  // what is not listened on any more
-    auto fd = handover.take(old.fd_name, store_);
+  return {};
+}
+
+void close_listeners(const std::vector<state::Listener>& listeners, Handover& handover, os::FdStore& store) {
+  for (const auto& old : listeners) {
+    auto fd = handover.take(old.fd_name, store);
     if (!fd) continue;
-    store_.forget(old.fd_name);
-    if (auto socket =
-            os::ListenSocket::adopt(old.configured, old.address, std::move(fd), old.inode, nonblocking))
+    store.forget(old.fd_name);
+    if (auto socket = os::ListenSocket::adopt(old.configured, old.address, std::move(fd), old.inode, true))
       socket->unlink_path();
   }
-  return {};
 }
 
 base::Result<void> Listeners::add(const std::string& address, bool nonblocking,

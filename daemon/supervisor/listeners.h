@@ -31,7 +31,7 @@ class Listeners {
   Listeners(Loop& loop, os::FdStore& store, NextNumber next_number)
       : loop_(loop), store_(store), next_number_(std::move(next_number)) {}
 
-  // What is listened on already is taken from `handover`, as far as it is still wanted.
+  // Those of `before` that are still wanted are taken from `handover`.
   base::Result<void> open(const std::string& service, const std::vector<std::string>& addresses,
                           bool nonblocking, const std::vector<state::Listener>& before, Handover& handover,
                           Reopened reopened);
@@ -62,5 +62,8 @@ class Listeners {
   std::string service_;
   std::vector<std::unique_ptr<Socket>> sockets_;
 };
+
+// Those that nobody has taken from `handover`; their socket files, too.
+void close_listeners(const std::vector<state::Listener>& listeners, Handover& handover, os::FdStore& store);
 
 }  // namespace refork::supervisor

@@ -124,9 +124,25 @@ Result<void> Supervisor::prepare() {
   events_.adopt(handover_);
   before_ = state_.read(handover_);
   open_notify_socket();
+  unwanted_ = unwanted_listeners();
   if (auto opened = open_services(); !opened) return opened;
   adopt_former_services();
+  close_listeners(std::exchange(unwanted_, {}), handover_, setup_.fds);
   return {};
+}
+
+// What an earlier reforkd's services listened on and do not any more; another one may, as when a service was
+// given another name. It cannot be opened anew, for the workers of before have it, too.
+std::vector<state::Listener> Supervisor::unwanted_listeners() const {
+  std::vector<state::Listener> unwanted;
+  for (const auto& before : before_.services) {
+    const auto config = std::ranges::find(setup_.config.services, before.name, &core::ServiceConfig::name);
+    for (const auto& listener : before.listeners)
+      if (config == setup_.config.services.end() ||
+          std::ranges::find(config->listen, listener.configured) == config->listen.end())
+        unwanted.push_back(listener);
+  }
+  return unwanted;
 }
 
 // The keeper gives them to whom it starts; a reforkd that executes itself, to the next one.
@@ -215,7 +231,8 @@ Result<void> Supervisor::open_service(core::ServiceConfig config, std::optional<
   if (before && before->configured == configured) config.workers = before->core.wanted_workers;
   to.push_back(std::make_unique<ServiceRunner>(shared_, std::move(config), configured));
   ServiceRunner& runner = *to.back();
-  const auto listeners = before ? before->listeners : std::vector<state::Listener>();
+  auto listeners = before ? before->listeners : std::vector<state::Listener>();
+  listeners.insert(listeners.end(), unwanted_.begin(), unwanted_.end());
   if (auto opened = runner.open_listeners(listeners, handover_); !opened)
     return Error{opened.error().code,
                  "service " + runner.service().config().name + ": " + opened.error().what};

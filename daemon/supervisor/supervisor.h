@@ -77,6 +77,7 @@ class Supervisor : public core::Operations {
   void end_unknown_workers();
   void take_exits();
   void open_notify_socket();
+  std::vector<state::Listener> unwanted_listeners() const;
   base::Result<void> open_services();
   base::Result<void> open_service(core::ServiceConfig config, std::optional<state::Service> before,
                                   Services::Runners& to);
@@ -103,8 +104,9 @@ class Supervisor : public core::Operations {
   Shared shared_;
   Handover handover_;
   KeeperWatch keeper_;
-  state::Daemon before_;                 // of which services have yet to take their part
-  std::vector<base::UniqueFd> unknown_;  // pidfds of workers that are to end
+  state::Daemon before_;                   // of which services have yet to take their part
+  std::vector<state::Listener> unwanted_;  // of before, that any service may take
+  std::vector<base::UniqueFd> unknown_;    // pidfds of workers that are to end
   Loop::Source unknown_deadline_;
   Services services_;
   core::WorkerId reserved_worker_ = 0;

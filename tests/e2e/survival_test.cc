@@ -402,6 +402,30 @@ TEST(NextLife, FollowsTheConfigurationThatItFinds) {
   EXPECT_TRUE(wait_until([&] { return http_get(*Address::parse(left), "/").error == "refused"; }));
 }
 
+TEST(NextLife, AnAddressStaysOpenUnderAnotherServicesName) {
+  const std::string address = free_tcp_address();
+  const auto config = [&address](const std::string& name) {
+    return "{\"services\": {\"" + name + "\": {\"command\": [\"" + built_program("examples/http_threads") +
+           "\"], \"lame_duck\": \"100ms\", \"listen\": [\"" + address + "\"]}}}";
+  };
+  Daemon daemon = Daemon::with_config(config("web"));
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  const pid_t worker = daemon.pids().at(0);
+  LoadOptions options;
+  options.address = *Address::parse(address);
+  options.path = "/?delay=5";
+  Load load(options);
+  std::ofstream(daemon.directory().file("refork.json")) << config("site");
+  daemon.kill();
+  EXPECT_TRUE(wait_until_gone(worker)) << daemon.log();
+  ASSERT_TRUE(daemon.wait_for_state("running", "site")) << daemon.log();
+  EXPECT_EQ(http_get(*Address::parse(address), "/").status, 200);
+  EXPECT_EQ(load.stop().noticed(), 0U);
+  daemon.kill();
+  EXPECT_TRUE(daemon.wait_for_state("running", "site")) << daemon.log();
+  EXPECT_EQ(http_get(*Address::parse(address), "/").status, 200);
+}
+
 // ---- a state that cannot be read
 
 // The memory of this name that the keeper keeps, to write to.
