@@ -176,7 +176,9 @@ void Reforkd::serve() {
 
 // The answer goes out in the turns that follow; then the loop ends.
 Result<void> Reforkd::plan_reexec() {
-  if (auto good = program_.check(); !good) return good;
+  const auto next = program_.check();
+  if (!next) return next.error();
+  if (auto possible = supervisor_->can_listen(*next); !possible) return possible;
   if (!reexec_) loop_.later([this] { loop_.later([this] { loop_.exit(0); }); });
   reexec_ = true;
   return {};

@@ -41,15 +41,15 @@ std::vector<std::string> Program::keeper_argv() const {
   return shown;
 }
 
-base::Result<void> Program::check() const {
+base::Result<core::DaemonConfig> Program::check() const {
   if (::access(path.c_str(), X_OK) != 0) return base::errno_error("execute " + path);
   std::vector<char*> pointers;
   for (const auto& argument : argv) pointers.push_back(const_cast<char*>(argument.c_str()));
   pointers.push_back(nullptr);
   int code = 0;
-  const auto line = parse_command_line(static_cast<int>(argv.size()), pointers.data(), code);
+  auto line = parse_command_line(static_cast<int>(argv.size()), pointers.data(), code);
   if (!line) return base::Error{EINVAL, "the command line is not understood any more"};
-  if (line->config.ok()) return {};
+  if (line->config.ok()) return std::move(line->config.config);
   std::string what = "the configuration has mistakes:";
   for (const auto& problem : line->config.problems) what += " " + problem.text();
   return base::Error{EINVAL, what};

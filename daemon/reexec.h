@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "core/service_config.h"
 #include "os/fd_store.h"
 #include "supervisor/keeper_watch.h"
 
@@ -17,7 +18,8 @@ struct Program {
   std::string path;  // absolute
 
   std::vector<std::string> keeper_argv() const;
-  base::Result<void> check() const;  // that it can be executed, and is told nothing wrong
+  // That it can be executed, and is told nothing wrong; what it will be told.
+  base::Result<core::DaemonConfig> check() const;
   // In this process, with all that `fds` keeps, as if a keeper had started it. Returns only if it fails.
   base::Error execute(const os::FdStore& fds, const supervisor::KeeperWatch& keeper) const;
 };

@@ -50,7 +50,9 @@ class Supervisor : public core::Operations {
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
   void reap_strangers();                       // on SIGCHLD: what workers left behind
   void close();                                // removes what was created
-  void leave();                                // instead of close(): everything stays for the next reforkd
+  // At what this configuration has beside what is listened on already.
+  base::Result<void> can_listen(const core::DaemonConfig& config) const;
+  void leave();  // instead of close(): everything stays for the next reforkd
   Handover& handover() noexcept { return handover_; }
   const KeeperWatch& keeper() const noexcept { return keeper_; }
 

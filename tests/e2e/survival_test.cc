@@ -370,6 +370,26 @@ TEST(Reexec, IsRefusedWithAConfigurationThatHasMistakes) {
   EXPECT_EQ(daemon.pids(), pids);
 }
 
+TEST(Reexec, IsRefusedWhereAnAddressIsTaken) {
+  const auto config = [](const std::string& addresses) {
+    return "{\"services\": {\"web\": {\"command\": [\"" + built_program("examples/http_threads") +
+           "\"], \"listen\": [\"tcp://127.0.0.1:0\"" + addresses + "]}}}";
+  };
+  Daemon daemon = Daemon::with_config(config(""));
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  const auto pids = daemon.pids();
+  const pid_t reforkd = daemon.pid();
+  const auto [taken, port] = listen_tcp();
+  std::ofstream(daemon.directory().file("refork.json")) << config(", \"" + Address::tcp(port).text() + "\"");
+  const auto ran = daemon.ctl({"daemon-reexec"});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_THAT(ran.err, testing::HasSubstr("the port is taken"));
+  EXPECT_EQ(daemon.pids(), pids);
+  EXPECT_EQ(daemon.pid(), reforkd);
+  std::ofstream(daemon.directory().file("refork.json")) << config(", \"tcp://127.0.0.1:0\"");
+  EXPECT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+}
+
 // ---- another configuration in the next life
 
 std::string two_services(const std::string& first, const std::string& second) {
