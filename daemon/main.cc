@@ -3,12 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +20,7 @@
 #include "os/notify.h"
 #include "os/paths.h"
 #include "os/process.h"
+#include "places.h"
 #include "reexec.h"
 #include "store/store.h"
 #include "supervisor/loop.h"
@@ -31,52 +30,6 @@ namespace refork {
 namespace {
 
 using base::Result;
-
-// In the state directory, for its one user.
-constexpr const char* state_lock = "/reforkd";
-
-// Where reforkd keeps what: directories made, and held against a second instance.
-struct Places {
-  std::string control, state;
-  base::UniqueFd control_lock, state_lock;
-
-  Places() = default;
-  Places(Places&&) = default;
-  // Removes what was made to hold them; the locks are ours until then.
-  ~Places() {
-    if (control_lock) os::remove_lock(control);
-    if (state_lock) os::remove_lock(state);
-  }
-};
-
-// A state directory that cannot be written now (full, read-only) is no reason not to supervise; one that
-// cannot be used is a mistake.
-Result<void> make_state_directory(const std::string& path) {
-  const auto made = os::make_directory(path, 0700);
-  if (made || made.error().code == EROFS || made.error().code == ENOSPC) return {};
-  return made;
-}
-
-Result<Places> take_places(const CommandLine& line) {
-  Places places;
-  const auto directory = std::filesystem::path(line.control).parent_path().string();
-  if (!directory.empty())
-    if (auto made = os::make_directory(directory, ::geteuid() == 0 ? 0755 : 0700); !made)
-      return base::Error{made.error().code, made.error().what + "; name another place by --control SOCKET"};
-  if (auto made = make_state_directory(line.state_dir); !made) return made.error();
-  auto lock = os::lock_instance(line.control);
-  if (!lock) return lock.error();
-  places.control = line.control;
-  places.control_lock = std::move(*lock);
-
-  places.state = line.state_dir + state_lock;
-  auto held = os::lock_instance(places.state);
-  if (!held && held.error().code == EBUSY)
-    return base::Error{EBUSY, "another reforkd has the state directory " + line.state_dir +
-                                  "; name another one by --state-dir"};
-  if (held) places.state_lock = std::move(*held);  // a disk that cannot be written holds nobody else either
-  return places;
-}
 
 void block_signals() {
   sigset_t set;
@@ -130,7 +83,7 @@ Result<void> Reforkd::prepare() {
   auto inherited = os::take_inherited();
   resumed_ =
       std::ranges::any_of(inherited, [](const auto& one) { return one.name == supervisor::state_name; });
-  auto places = take_places(line_);
+  auto places = take_places(line_.control, line_.state_dir);
   if (!places) return places.error();
   places_.emplace(std::move(*places));
   store_ = store::Store::open(line_.state_dir, line_.config.config.store);
