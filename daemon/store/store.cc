@@ -45,7 +45,7 @@ class QueuedStore : public Store {
     ask(std::move(reply), [service = std::move(service)](Engine& engine) { return engine.clear(service); });
   }
 
-  std::uint64_t last_worker_id() const noexcept override { return writer_->last_worker_id(); }
+  std::uint64_t last_worker_id() const override { return writer_->last_worker_id(); }
   void reserve_worker_ids(std::uint64_t up_to) override { writer_->reserve_worker_ids(up_to); }
   core::StoreStatus status() const override { return writer_->status(); }
   std::function<void()>& on_status_change() override { return on_status_change_; }

@@ -15,7 +15,7 @@ namespace refork::store {
 
 // Failures and ends in SQLite (STATE_DIR/refork.db), written by a thread of its own, so that an fsync never
 // delays a fork. All members are for the main thread; results come back through fd() and dispatch(). Nothing
-// here ever blocks the caller or throws.
+// here throws, or blocks the caller but where it says so.
 //
 // When the file cannot be written (disk full, read-only, corrupt) the newest rows stay in memory, up to
 // max_waiting, and are written once it can be; status() says so. A corrupt file is renamed to
@@ -24,8 +24,8 @@ class Store {
  public:
   static constexpr std::size_t max_waiting = 4096;
 
-  // Never fails: a directory that cannot be used gives a degraded store. Waits for the disk, up to a second
-  // for a lock.
+  // Never fails: a directory that cannot be used gives a degraded store. The file is opened by the store's
+  // thread, which waits up to a second for a lock; what is asked and added until then waits for it.
   static std::unique_ptr<Store> open(const std::string& state_dir, core::StoreConfig config);
   virtual ~Store() = default;
 
@@ -51,7 +51,8 @@ class Store {
   virtual void clear(std::string service, Reply<std::uint64_t> reply) = 0;
 
   // Worker ids only grow, over restarts too: ids up to this one may have been used. Read once, at start.
-  virtual std::uint64_t last_worker_id() const noexcept = 0;
+  // The one member that waits for the disk.
+  virtual std::uint64_t last_worker_id() const = 0;
   virtual void reserve_worker_ids(std::uint64_t up_to) = 0;
 
   virtual core::StoreStatus status() const = 0;

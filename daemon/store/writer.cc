@@ -42,22 +42,19 @@ class AllSignalsBlocked {
 
 std::shared_ptr<Writer> Writer::start(const std::string& state_dir, core::StoreConfig config, Tuning tuning) {
   const std::shared_ptr<Writer> writer(new Writer(state_dir, config, tuning));
-  if (!writer->start_thread(writer)) writer->end("the store's thread cannot be started: no more threads");
+  if (!writer->start_thread(writer)) {
+    const AllSignalsBlocked blocked;
+    writer->open();
+    writer->end("the store's thread cannot be started: no more threads");
+  }
   return writer;
 }
 
 Writer::Writer(const std::string& state_dir, core::StoreConfig config, Tuning tuning)
     : tuning_(tuning),
       engine_(state_dir, config, [this](Call call, bool safe) { settle(std::move(call), safe); }),
-      wakeup_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  {
-    const AllSignalsBlocked blocked;
-    engine_.open(Engine::Clock::now());
-  }
-  next_try_ = Engine::Clock::now() + tuning_.retry;
-  last_worker_id_ = engine_.last_worker_id();
-  status_ = engine_.status();
-}
+      wakeup_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      status_(engine_.status()) {}
 
 bool Writer::start_thread(std::shared_ptr<Writer> self) {
   const AllSignalsBlocked inherited;
@@ -173,6 +170,7 @@ void Writer::end(const std::string& why) {
     finished_.status_changed = true;
   }
   announce();
+  opened_.notify_all();
   ended_.notify_all();
 }
 
@@ -191,6 +189,12 @@ core::StoreStatus Writer::status() const {
   return status;
 }
 
+std::uint64_t Writer::last_worker_id() const {
+  std::unique_lock lock(mutex_);
+  opened_.wait(lock, [this] { return last_worker_id_ || over_; });
+  return last_worker_id_.value_or(0);
+}
+
 void Writer::announce() {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t put = ::write(wakeup_.get(), &one, sizeof one);
@@ -200,6 +204,7 @@ void Writer::announce() {
 
 void Writer::run() {
   std::deque<Job> jobs;
+  open();
   while (wait(jobs)) {
     for (Job& job : jobs) perform(job);
     jobs.clear();
@@ -209,6 +214,15 @@ void Writer::run() {
   write(true);
   engine_.close();
   publish();
+}
+
+void Writer::open() {
+  engine_.open(Engine::Clock::now());
+  next_try_ = Engine::Clock::now() + tuning_.retry;
+  publish();
+  const std::lock_guard lock(mutex_);
+  last_worker_id_ = engine_.last_worker_id();
+  opened_.notify_all();
 }
 
 // False: stop, and nothing is left in the queue. Time ends the wait only while something could not be

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -58,7 +59,7 @@ class Writer {
   int fd() const noexcept { return wakeup_.get(); }
   Finished take_finished();
   core::StoreStatus status() const;
-  std::uint64_t last_worker_id() const noexcept { return last_worker_id_; }
+  std::uint64_t last_worker_id() const;  // waits until the file is open
 
  private:
   template <class T>
@@ -79,6 +80,7 @@ class Writer {
   // The thread's.
   static void* enter(void* self) noexcept;
   void run();
+  void open();
   bool wait(std::deque<Job>& jobs);
   void perform(Job& job);
   void write(bool at_once);
@@ -88,7 +90,6 @@ class Writer {
   const Tuning tuning_;
   Engine engine_;  // the thread's alone once it runs
   Engine::Clock::time_point next_try_;
-  std::uint64_t last_worker_id_ = 0;
   base::UniqueFd wakeup_;
   Finished outbox_;       // the thread's, until it publishes
   std::size_t kept_ = 0;  // rows the engine has got since then
@@ -97,6 +98,7 @@ class Writer {
 
   mutable std::mutex mutex_;  // holds for all below
   std::condition_variable pushed_, ended_;
+  mutable std::condition_variable opened_;
   std::deque<Job> jobs_;
   std::size_t rows_ = 0, questions_ = 0;  // in jobs_
   std::size_t in_hand_ = 0;               // rows taken from there, which the engine has not got yet
@@ -104,6 +106,7 @@ class Writer {
   std::uint64_t overflowed_ = 0;
   Finished finished_;
   core::StoreStatus status_;
+  std::optional<std::uint64_t> last_worker_id_;  // nothing: the file is not open yet
   bool stopping_ = false, over_ = false;
 };
 

@@ -26,7 +26,7 @@ std::optional<state::Daemon> SavedState::take(Handover& handover) {
   return std::nullopt;
 }
 
-state::Daemon SavedState::read(Handover& handover) {
+state::Daemon SavedState::read(Handover& handover, const std::function<core::WorkerId()>& stored_worker) {
   if (auto before = take(handover)) {
     for (const auto& service : before->services) services_[service.name] = state::encode(service);
     // Not those that the store has reserved: whose they were is known here.
@@ -34,7 +34,7 @@ state::Daemon SavedState::read(Handover& handover) {
     last_listener = before->last_listener;
     return *std::move(before);
   }
-  last_worker = std::max(last_worker, handover.highest_worker());
+  last_worker = std::max(stored_worker(), handover.highest_worker());
   last_listener = handover.highest_listener();
   if (auto memory = state::Memory::create())
     memory_ = std::move(*memory);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -20,8 +21,9 @@ class SavedState {
   explicit SavedState(os::FdStore& fds) : fds_(fds) {}
 
   // What an earlier reforkd left, if there is anything that can be read. Afterwards there is memory to write
-  // to.
-  state::Daemon read(Handover& handover);
+  // to. `stored_worker`: the last id that may have been given out, from the disk, which is waited for only
+  // where nobody else knows.
+  state::Daemon read(Handover& handover, const std::function<core::WorkerId()>& stored_worker);
   void keep();  // for the next one, from now on
   void save(const std::string& service, std::string text);
   void drop(const std::string& service) { services_.erase(service); }  // with what is written next

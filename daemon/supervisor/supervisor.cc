@@ -52,7 +52,6 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       if (runner.service().config().name == service) runner.failures_changed();
     });
   });
-  state_.last_worker = store_.last_worker_id();
   store_source_ = loop_.watch(store_.fd(), EPOLLIN, [this](std::uint32_t) { store_.dispatch(); });
   if (const int fd = shared_.oom.fd(); fd >= 0)
     oom_source_ = loop_.watch(fd, EPOLLIN, [this](std::uint32_t) { shared_.oom.look(core::Clock::now()); });
@@ -122,7 +121,7 @@ Result<void> Supervisor::prepare() {
   os::become_subreaper();
   take_exits();
   events_.adopt(handover_);
-  before_ = state_.read(handover_);
+  before_ = state_.read(handover_, [this] { return store_.last_worker_id(); });
   open_notify_socket();
   unwanted_ = unwanted_listeners();
   if (auto opened = open_services(); !opened) return opened;

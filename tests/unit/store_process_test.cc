@@ -82,6 +82,20 @@ TEST(StoreProcess, ASecondProcessIsToldThatTheFileIsTakenAndGoesOnWhenItIsFree) 
   EXPECT_THAT(loop.ids(), ElementsAre("b1", "a1"));
 }
 
+// Whoever opens it has workers to look after.
+TEST(StoreProcess, OnlyWhoAsksForTheLastIdWaitsUntilTheFileIsOpen) {
+  const TempDir dir;
+  Child child([&] {
+    static Loop* loop = new Loop(dir.state());
+    return loop->add(failure("a1"));
+  });
+  ASSERT_TRUE(child.ready());
+  const auto store = open_store(dir.state(), {}, Loop::quick);
+  EXPECT_EQ(store->status().state, "ok") << "it has been waited for the file, which is locked";
+  EXPECT_GT(store->last_worker_id(), 0U);
+  EXPECT_EQ(store->status().state, "degraded");
+}
+
 TEST(StoreProcess, CloseWritesWhatIsQueuedAndItsCallsCanStillBeDispatched) {
   const TempDir dir;
   std::vector<int> stored;

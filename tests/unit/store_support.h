@@ -80,6 +80,7 @@ class Loop {
 
   explicit Loop(const std::string& state_dir, core::StoreConfig config = {}, Tuning tuning = quick)
       : store_(open_store(state_dir, config, tuning)) {
+    store_->last_worker_id();  // it is open
     store_->on_status_change() = [this] { states_.push_back(store_->status().state); };
   }
 
