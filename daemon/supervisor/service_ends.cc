@@ -32,7 +32,7 @@ void ServiceRunner::on_exit(core::WorkerId worker) {
   const auto known = service_.workers().find(worker);
   const bool killed_here = known != service_.workers().end() && known->second.kill_sent;
   exit.oom = status->signal == SIGKILL && !killed_here &&
-             shared_.oom.explains_kill(shared_.killed(), core::Clock::now());
+             shared_.oom.explains_kill(shared_.killed_beside(worker), core::Clock::now());
   collect(*process, true);
   process->subject.output_to = os::file_size(process->subject.output);  // before another one writes to it
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
@@ -108,10 +108,11 @@ void ServiceRunner::bury() {
   }
 }
 
-// Who has ended by SIGKILL from elsewhere and waits to be reaped.
-std::size_t ServiceRunner::killed() const {
+// Who else has ended by SIGKILL from elsewhere and waits to be reaped.
+std::size_t ServiceRunner::killed_beside(core::WorkerId worker) const {
   std::size_t count = 0;
   for (const auto& [id, process] : processes_) {
+    if (id == worker) continue;
     const auto known = service_.workers().find(id);
     const bool killed_here = known == service_.workers().end() || known->second.kill_sent;
     if (!killed_here && os::has_ended_by(process->spawned.pidfd.get(), SIGKILL)) ++count;

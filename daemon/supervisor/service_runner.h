@@ -42,7 +42,8 @@ struct Shared {
   std::function<std::uint64_t()> next_listener;
   std::function<void(const std::string& service, std::string state)> save;
   std::function<void(const Subject&, const Finished&)> finished;
-  std::function<std::size_t()> killed;    // workers that ended by somebody's SIGKILL, not yet reaped
+  // Workers beside this one that ended by somebody's SIGKILL, not yet reaped.
+  std::function<std::size_t(core::WorkerId)> killed_beside;
   std::function<void()> end_is_safe;      // all that one ended worker left is on disk
   std::string notify_socket = {};         // for `ready: notify`
   std::optional<os::ExitLog> exits = {};  // of those that somebody else reaps
@@ -80,7 +81,7 @@ class ServiceRunner : private Watch::Ward {
   core::ServiceStatus status() const;
   bool has_process(core::WorkerId worker) const { return processes_.contains(worker); }
   void list_pids(std::vector<pid_t>& pids) const;
-  std::size_t killed() const;
+  std::size_t killed_beside(core::WorkerId worker) const;
   void close();  // removes what was created, and leaves nothing to a next reforkd
 
  private:

@@ -67,9 +67,9 @@ std::vector<pid_t> Services::pids() const {
   return all;
 }
 
-std::size_t Services::killed() const {
+std::size_t Services::killed_beside(core::WorkerId worker) const {
   std::size_t count = 0;
-  each([&count](const ServiceRunner& runner) { count += runner.killed(); });
+  each([&](const ServiceRunner& runner) { count += runner.killed_beside(worker); });
   return count;
 }
 

@@ -34,7 +34,8 @@ class Services {
   base::Result<ServiceRunner*> find(std::string_view name) const;   // of those that are configured
   base::Result<Target> find_worker(std::string_view target) const;  // SERVICE/SLOT or a worker's id
   std::vector<pid_t> pids() const;
-  std::size_t killed() const;  // workers that ended by somebody's SIGKILL, not yet reaped
+  // Workers beside this one that ended by somebody's SIGKILL, not yet reaped.
+  std::size_t killed_beside(core::WorkerId worker) const;
 };
 
 base::Result<std::uint32_t> slot_of(const core::Service& service, std::string_view text);

@@ -73,7 +73,7 @@ Shared Supervisor::share() {
       .save = [this](const std::string& service, std::string text) { state_.save(service, std::move(text)); },
       .finished = [this](const Subject& subject,
                          const Finished& finished) { events_.finished(subject, finished); },
-      .killed = [this] { return services_.killed(); },
+      .killed_beside = [this](core::WorkerId worker) { return services_.killed_beside(worker); },
       .end_is_safe =
           [this] {
             if (!services_.former.empty()) loop_.later([this] { drop_former_services(); });

@@ -3,10 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sched.h>
+#include <sys/mount.h>
+
 #include <csignal>
 #include <fstream>
 
 #include "e2e/scene.h"
+#include "support/cgroup.h"
 
 namespace refork::test {
 namespace {
@@ -50,6 +54,51 @@ TEST(Kill, ByAStrangerIsNotBlamedOnAnybody) {
   EXPECT_EQ(failure["kind"], "signal");
   EXPECT_EQ(failure["message"], "killed by SIGKILL, by whom is not known, while serving");
   EXPECT_THAT(cut_by(failure), testing::ElementsAre("GET /hang"));
+}
+
+// The kernel's count of kills for want of memory, as reforkd finds it in its cgroup; written by the test, for
+// that a machine has such a controller at all, in this version, is not sure.
+class MemoryEvents {
+ public:
+  MemoryEvents() {
+    if (cgroup_.directory().empty() || ::unshare(CLONE_NEWNS) != 0) return;
+    ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    mounted_ = ::mount("none", cgroup_.directory().c_str(), "tmpfs", 0, nullptr) == 0;
+    if (mounted_) count_kills(0);
+  }
+  MemoryEvents(const MemoryEvents&) = delete;
+  MemoryEvents& operator=(const MemoryEvents&) = delete;
+  ~MemoryEvents() {
+    if (mounted_) ::umount2(cgroup_.directory().c_str(), MNT_DETACH);
+  }
+
+  bool there() const noexcept { return mounted_; }
+  void count_kills(int kills) const {
+    std::ofstream(cgroup_.directory() + "/memory.events") << "max 7\noom 1\noom_kill " << kills << "\n";
+  }
+
+ private:
+  const TestCgroup cgroup_{false};
+  bool mounted_ = false;
+};
+
+TEST(Kill, ByTheKernelForWantOfMemoryIsCalledThat) {
+  const MemoryEvents memory;
+  if (!memory.there()) GTEST_SKIP() << "no cgroup2 that can be divided, or no right to mount";
+  const Daemon daemon = web_of("http_threads");
+  HttpConnection hangs(daemon.address());
+  ASSERT_TRUE(hangs.send_get("/hang"));
+  ASSERT_TRUE(wait_for_in_flight(daemon, 1));
+  memory.count_kills(1);
+  ASSERT_EQ(::kill(daemon.pids().at(0), SIGKILL), 0);
+  const json failure = complete_failures(daemon, 1)[0];
+  EXPECT_EQ(failure["kind"], "oom") << failure;
+  EXPECT_THAT(cut_by(failure), testing::ElementsAre("GET /hang"));
+
+  // Once: the next one was somebody else.
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  ASSERT_EQ(::kill(daemon.pids().at(0), SIGKILL), 0);
+  EXPECT_EQ(complete_failures(daemon, 2)[0]["kind"], "signal");
 }
 
 TEST(Cut, ARequestThatIsCutSaysWhatItsThreadWasDoing) {
