@@ -161,6 +161,13 @@ TEST(DaemonDeath, WithItsKeeperLeavesOrphansThatServeServing) {
   daemon.kill_with_keeper();
   ASSERT_TRUE(wait_until([&] { return daemon.log().find("serves on alone") != std::string::npos; }));
   EXPECT_EQ(http_get(address, "/").status, 200);
+  // Nobody comes back to it, or takes its address.
+  const TempDir directory;
+  const auto second =
+      reforkd({"run", "--control", directory.file("control"), "--state-dir", directory.file("state"),
+               "--listen", address.text(), "--", built_program("examples/http_threads")});
+  EXPECT_EQ(second.code, 1);
+  EXPECT_THAT(second.err, testing::HasSubstr(address.text() + ": the port is taken"));
   ASSERT_EQ(::kill(pid, SIGTERM), 0);
   EXPECT_TRUE(wait_until_gone(pid));
   EXPECT_EQ(http_get(address, "/").error, "refused");

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -456,32 +457,42 @@ base::UniqueFd memory_of(pid_t keeper, const std::string& name) {
   return {};
 }
 
+// reforkd dies, and the next one finds this state; meanwhile its keeper stands still.
+void die_and_find(Daemon& daemon, const std::function<void(int state)>& write) {
+  const pid_t keeper = daemon.process().pid(), reforkd = daemon.pid();
+  daemon.process().signal(SIGSTOP);
+  ASSERT_EQ(::kill(reforkd, SIGKILL), 0);
+  ASSERT_TRUE(wait_until_gone(reforkd));
+  const auto state = memory_of(keeper, "refork-state");
+  ASSERT_TRUE(state);
+  write(state.get());
+  daemon.process().signal(SIGCONT);
+  ASSERT_TRUE(wait_until([&] { return daemon.pid() > 1 && daemon.pid() != reforkd; })) << daemon.log();
+}
+
+void write_state(int memory, const std::string& text) {
+  auto state = state::Memory::adopt(base::UniqueFd(::fcntl(memory, F_DUPFD_CLOEXEC, 3)));
+  ASSERT_TRUE(state && state->write(text));
+}
+
+constexpr const char* kOfAnotherVersion = R"({"version":4711})";
+
 class UnreadableState : public testing::TestWithParam<const char*> {};
 
 TEST_P(UnreadableState, LetsTheWorkersFinishWhileOthersTakeTheirPlaces) {
   Daemon daemon = web_of("http_threads", {"--workers", "2", "--lame-duck", "100ms"});
   const Address address = daemon.address();
   const auto pids = daemon.pids();
-  const pid_t keeper = daemon.process().pid(), reforkd = daemon.pid();
   HttpConnection busy(address);
   ASSERT_TRUE(busy.send_get("/?delay=1500"));
   ASSERT_TRUE(daemon.wait_for([](const json& service) {
     return service["workers"][0]["in_flight"] == 1 || service["workers"][1]["in_flight"] == 1;
   }));
-  daemon.process().signal(SIGSTOP);
-  ASSERT_EQ(::kill(reforkd, SIGKILL), 0);
-  ASSERT_TRUE(wait_until_gone(reforkd));
-  const auto state = memory_of(keeper, "refork-state");
-  ASSERT_TRUE(state);
-  if (GetParam() == std::string("Truncated")) {
-    ASSERT_EQ(::ftruncate(state.get(), 4096), 0);
-    ASSERT_EQ(::pwrite(state.get(), "x", 1, 8), 1);
-  } else {
-    auto memory = state::Memory::adopt(base::UniqueFd(::fcntl(state.get(), F_DUPFD_CLOEXEC, 3)));
-    ASSERT_TRUE(memory->write(R"({"version":4711})"));
-  }
-  daemon.process().signal(SIGCONT);
-  ASSERT_TRUE(wait_until([&] { return daemon.pid() > 1 && daemon.pid() != reforkd; })) << daemon.log();
+  die_and_find(daemon, [](int state) {
+    if (GetParam() == std::string("OfAnotherVersion")) return write_state(state, kOfAnotherVersion);
+    ASSERT_EQ(::ftruncate(state, 4096), 0);
+    ASSERT_EQ(::pwrite(state, "x", 1, 8), 1);
+  });
   EXPECT_EQ(http_get(address, "/error").status, 500);
   EXPECT_EQ(busy.read_answer().status, 200);
   for (const pid_t pid : pids) EXPECT_TRUE(wait_until_gone(pid));
@@ -495,6 +506,59 @@ TEST_P(UnreadableState, LetsTheWorkersFinishWhileOthersTakeTheirPlaces) {
 
 INSTANTIATE_TEST_SUITE_P(Survival, UnreadableState, testing::Values("Truncated", "OfAnotherVersion"),
                          [](const auto& one) { return one.param; });
+
+// Nothing says what its workers are, and nothing what they should be.
+TEST(NextLife, EndsTheWorkersOfAServiceThatNeitherStateNorConfigurationKnows) {
+  Daemon daemon = Daemon::with_config(
+      two_services(", \"listen\": [\"tcp://127.0.0.1:0\"]", ", \"listen\": [\"tcp://127.0.0.1:0\"]"));
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  ASSERT_TRUE(daemon.wait_for_state("running", "api"));
+  const pid_t api = daemon.pids("api").at(0);
+  std::ofstream(daemon.directory().file("refork.json"))
+      << two_services(", \"listen\": [\"tcp://127.0.0.1:0\"]", "");
+  die_and_find(daemon, [](int state) { write_state(state, kOfAnotherVersion); });
+  EXPECT_TRUE(wait_until_gone(api)) << daemon.log();
+  EXPECT_THAT(daemon.log(), testing::HasSubstr("a worker (pid " + std::to_string(api) +
+                                               ") of an earlier reforkd is not known: it is ended"));
+  EXPECT_TRUE(wait_until_settled(daemon)) << daemon.log();
+}
+
+// The last that reforkd does is to start a worker in the place of another one, who is told nothing before
+// that one is ready; and it dies before it has written that down.
+TEST(NextLife, RelievesAWorkerWhosePlaceIsTaken) {
+  const TempDir directory;
+  const std::string gate = directory.file("gate");
+  ASSERT_EQ(::mkfifo(gate.c_str(), 0600), 0);
+  const base::UniqueFd let_run(::open(gate.c_str(), O_RDWR | O_CLOEXEC));
+  const auto let_one_be_ready = [&] { return ::write(let_run.get(), "\n", 1) == 1; };
+  ASSERT_TRUE(let_one_be_ready());
+  Daemon daemon =
+      web_of("/bin/sh", {"--workers", "1", "--lame-duck", "100ms"},
+             {"-c", R"(read -r line < "$0" && exec "$1")", gate, built_program("examples/http_threads")});
+  const auto pids_are = [&](std::size_t count) {
+    return daemon.wait_for([&](const json& service) { return service["workers"].size() == count; });
+  };
+  const pid_t old = daemon.pids().at(0);
+  const auto memory = memory_of(daemon.process().pid(), "refork-state");
+  const auto before = state::Memory::adopt(base::UniqueFd(::fcntl(memory.get(), F_DUPFD_CLOEXEC, 3)))->read();
+  ASSERT_TRUE(before);
+  ASSERT_EQ(daemon.ctl({"--no-block", "drain", "web/0"}).code, 0);
+  ASSERT_TRUE(pids_are(2));
+  die_and_find(daemon, [&](int state) { write_state(state, *before); });
+  ASSERT_TRUE(pids_are(2)) << daemon.log();
+  pid_t fresh = 0;
+  for (const pid_t pid : daemon.pids())
+    if (pid != old) fresh = pid;
+  ASSERT_NE(fresh, 0);
+  ASSERT_TRUE(let_one_be_ready());
+  EXPECT_TRUE(wait_until_gone(old)) << daemon.log();
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_EQ(daemon.pids(), std::vector{fresh});
+  const auto ends = ends_after_stop(daemon);
+  ASSERT_FALSE(ends.empty());
+  EXPECT_EQ(ends[0].outcome, "clean");
+  EXPECT_EQ(ends[0].requested, "operator");
+}
 
 }  // namespace
 }  // namespace refork::test
