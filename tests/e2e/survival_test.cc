@@ -509,8 +509,8 @@ INSTANTIATE_TEST_SUITE_P(Survival, UnreadableState, testing::Values("Truncated",
 
 // Nothing says what its workers are, and nothing what they should be.
 TEST(NextLife, EndsTheWorkersOfAServiceThatNeitherStateNorConfigurationKnows) {
-  Daemon daemon = Daemon::with_config(
-      two_services(", \"listen\": [\"tcp://127.0.0.1:0\"]", ", \"listen\": [\"tcp://127.0.0.1:0\"]"));
+  Daemon daemon = Daemon::with_config(two_services(
+      ", \"listen\": [\"tcp://127.0.0.1:0\"]", ", \"ready\": \"exec\", \"listen\": [\"tcp://127.0.0.1:0\"]"));
   ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
   ASSERT_TRUE(daemon.wait_for_state("running", "api"));
   const pid_t api = daemon.pids("api").at(0);

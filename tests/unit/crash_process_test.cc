@@ -250,6 +250,14 @@ TEST(Crash, OfTwoThreadsAtOnceIsRecordedOnce) {
   EXPECT_TRUE(dead.crash()->complete);
 }
 
+TEST(Crash, OfASecondThreadWhileTheFirstOneIsHandledWaits) {
+  Dead dead({"second", "--alone-handler", "hold"});
+  EXPECT_EQ(dead.exit.code, 42);
+  EXPECT_EQ(dead.primary.recorder().crashes().size(), 1u);
+  const std::string output = dead.primary.output();
+  EXPECT_EQ(output.find("the application's handler"), output.rfind("the application's handler")) << output;
+}
+
 TEST(Crash, OfTerminateIsNoSecondRecord) {
   Dead dead({"terminate"});
   EXPECT_EQ(dead.exit.signal, SIGABRT);

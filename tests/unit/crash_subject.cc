@@ -1,6 +1,6 @@
 // A worker for tests that dies in the way its arguments say: WAY [THREAD] [OPTION...]. WAY is a name in the
 // table below; THREAD is `main` (the default) or `other`. Options:
-//   --alone-handler exit|return|mend   a handler of SIGSEGV that was there before the Worker
+//   --alone-handler exit|return|mend|hold   a handler of SIGSEGV that was there before the Worker
 //   --later-handler                    one that is installed after it, and goes on to the Worker's
 //   --contain                          faults are contained; the faulting thread answers descriptor 21
 //   --keep-busy MS                     another thread has a request for so long
@@ -208,6 +208,19 @@ void two_at_once() {
   two.join();
 }
 
+// One thread faults while the handler of another one's fault runs: `hold` sees to it.
+std::atomic<pid_t> second_thread{0};
+std::atomic<int> handled{0};
+void one_after_the_other() {
+  std::thread other([] {
+    second_thread = static_cast<pid_t>(::syscall(SYS_gettid));
+    while (handled == 0) continue;
+    null_read();
+  });
+  while (second_thread == 0) continue;
+  null_read();
+}
+
 const std::map<std::string, void (*)()> ways = {{"null", null_read},
                                                 {"wild", wild_write},
                                                 {"call", null_call},
@@ -234,7 +247,8 @@ const std::map<std::string, void (*)()> ways = {{"null", null_read},
                                                 {"callback", fault_in_callback},
                                                 {"fork", fork_a_child},
                                                 {"clone", clone_a_child},
-                                                {"two", two_at_once}};
+                                                {"two", two_at_once},
+                                                {"second", one_after_the_other}};
 
 // --- handlers of the application
 
@@ -245,6 +259,22 @@ void exit_handler(int, siginfo_t*, void*) {
   ::_exit(42);
 }
 void return_handler(int, siginfo_t*, void*) { say("the application's handler"); }
+bool sleeps(pid_t thread) {
+  const int fd =
+      ::open(("/proc/self/task/" + std::to_string(thread) + "/stat").c_str(), O_RDONLY | O_CLOEXEC);
+  char text[256] = {};
+  const bool read = ::read(fd, text, sizeof text - 1) > 0;
+  ::close(fd);
+  const char* const name_end = read ? std::strrchr(text, ')') : nullptr;
+  return name_end != nullptr && name_end[2] == 'S';
+}
+// Until the second thread waits in its handler, or has come here as well.
+void hold_handler(int, siginfo_t*, void*) {
+  say("the application's handler");
+  if (++handled == 1)
+    while (handled == 1 && !sleeps(second_thread)) continue;
+  ::_exit(42);
+}
 // Makes what was wrong right.
 void mend_handler(int, siginfo_t* info, void*) {
   const auto page = reinterpret_cast<std::uintptr_t>(info->si_addr) & ~std::uintptr_t{4095};
@@ -375,6 +405,7 @@ int run(const Arguments& arguments) {
   if (arguments.alone_handler == "exit") install(exit_handler);
   if (arguments.alone_handler == "return") install(return_handler);
   if (arguments.alone_handler == "mend") install(mend_handler);
+  if (arguments.alone_handler == "hold") install(hold_handler);
   if (arguments.own_signal) {
     struct sigaction action {};
     action.sa_handler = [](int) { say("the application's signal"); };

@@ -1,5 +1,5 @@
 # tests of worker
-refork_test(worker_parts_test SOURCES worker_parts_test.cc LINK refork_objects refork_internal LABELS lib)
+refork_test(worker_parts_test SOURCES crash_answer_test.cc worker_parts_test.cc LINK refork_objects refork_internal LABELS lib)
 
 # The program that worker_process_test drives, over the public API.
 add_executable(worker_subject worker_subject.cc)
