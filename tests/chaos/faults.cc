@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::size_t kMostAtOnce = 32;  // culprits and orders whose outcome is not known yet
 constexpr std::uint64_t kLongestPauseMs = 250;
-// With the longest pause after it: well below what is waited for an answer.
-constexpr std::chrono::milliseconds kLongestStop{1500};
+// With the pause after it, the watchdog and the drain that may follow: below what is waited for an answer.
+constexpr std::chrono::milliseconds kLongestStop{1000};
 constexpr std::uint32_t kFewest = 2, kMost = 6;  // workers after a scale
 
 // What is wrong with how a culprit ended; nothing if it ended as it must.
@@ -77,7 +77,8 @@ void Faults::one() {
 }
 
 std::chrono::milliseconds Faults::pause() {
-  return std::chrono::milliseconds(below(8) == 0 ? 4 * kLongestPauseMs : below(kLongestPauseMs));
+  const bool is_long = below(8) == 0 && stopped_ == 0;
+  return std::chrono::milliseconds(is_long ? 4 * kLongestPauseMs : below(kLongestPauseMs));
 }
 
 void Faults::say(const std::string& what) {
@@ -86,8 +87,13 @@ void Faults::say(const std::string& what) {
 
 void Faults::ask(const char* path, int status) {
   say(path);
-  culprits_.push_back(
-      std::async(std::launch::async, culprit, arena_.address(service_), std::string(path), status));
+  culprits_.push_back(std::async(
+      std::launch::async, [this, address = arena_.address(service_),
+                           service = std::string(kServices[service_]), path = std::string(path), status] {
+        const auto wrong = culprit(address, path, status);
+        if (!wrong.empty()) arena_.time_line().add(service + ": " + wrong);
+        return wrong.empty() ? "" : service + ": " + wrong;
+      }));
   settle<std::string>(culprits_, kMostAtOnce, [this](auto& one) {
     if (auto wrong = one.get(); !wrong.empty()) problems_.push_back(std::move(wrong));
   });
