@@ -54,11 +54,23 @@ std::string variable(const char* name) {
   return value ? value : "";
 }
 
+// A keeper is at the other end of a descriptor, a manager at an address.
+os::FdStore open_store(std::vector<os::InheritedFd>& inherited) {
+  const auto found = std::ranges::find(inherited, keeper::store_name, &os::InheritedFd::name);
+  if (found == inherited.end()) return os::FdStore(variable("NOTIFY_SOCKET"));
+  os::FdStore store(std::move(found->fd));
+  inherited.erase(found);
+  return store;
+}
+
 // Everything of one reforkd, from its start to its end or its next execution.
 class Reforkd {
  public:
   Reforkd(CommandLine line, Program program)
-      : line_(std::move(line)), program_(std::move(program)), fds_(variable("NOTIFY_SOCKET")) {}
+      : line_(std::move(line)),
+        program_(std::move(program)),
+        inherited_(os::take_inherited()),
+        fds_(open_store(inherited_)) {}
   int run();
 
  private:
@@ -69,6 +81,7 @@ class Reforkd {
 
   CommandLine line_;
   const Program program_;
+  std::vector<os::InheritedFd> inherited_;
   os::FdStore fds_;
   std::optional<Places> places_;
   supervisor::Loop loop_;
@@ -80,9 +93,8 @@ class Reforkd {
 };
 
 Result<void> Reforkd::prepare() {
-  auto inherited = os::take_inherited();
   resumed_ =
-      std::ranges::any_of(inherited, [](const auto& one) { return one.name == supervisor::state_name; });
+      std::ranges::any_of(inherited_, [](const auto& one) { return one.name == supervisor::state_name; });
   auto places = take_places(line_.control, line_.state_dir);
   if (!places) return places.error();
   places_.emplace(std::move(*places));
@@ -91,8 +103,9 @@ Result<void> Reforkd::prepare() {
       loop_, *store_,
       supervisor::Supervisor::Setup{std::move(line_.config.config),
                                     line_.config_name,
+                                    line_.control,
                                     fds_,
-                                    std::move(inherited),
+                                    std::move(inherited_),
                                     {variable(keeper::variable), program_.path, program_.keeper_argv()},
                                     [this] { return plan_reexec(); },
                                     os::file_identity(line_.state_dir)});

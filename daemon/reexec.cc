@@ -57,10 +57,12 @@ base::Result<core::DaemonConfig> Program::check() const {
 
 base::Error Program::execute(const os::FdStore& fds, const supervisor::KeeperWatch& keeper) const {
   // First out of the way of the numbers they are to have; the copies go with the execution.
-  const int above = first_passed + static_cast<int>(fds.kept().size());
+  auto passed = fds.kept();
+  if (fds.sender() >= 0) passed[keeper::store_name] = fds.sender();
+  const int above = first_passed + static_cast<int>(passed.size());
   std::vector<int> lifted;
   std::string names;
-  for (const auto& [name, fd] : fds.kept()) {
+  for (const auto& [name, fd] : passed) {
     lifted.push_back(::fcntl(fd, F_DUPFD_CLOEXEC, above));
     if (lifted.back() < 0) return base::errno_error("pass on the descriptor " + name);
     names += (names.empty() ? "" : ":") + name;
@@ -70,7 +72,6 @@ base::Error Program::execute(const os::FdStore& fds, const supervisor::KeeperWat
   ::setenv("LISTEN_FDNAMES", names.c_str(), 1);
   ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
   if (keeper.wanted()) ::setenv(keeper::variable, keeper.identity().c_str(), 1);
-  if (!keeper.address().empty()) ::setenv("NOTIFY_SOCKET", keeper.address().c_str(), 1);
   std::vector<char*> pointers;
   for (const auto& argument : argv) pointers.push_back(const_cast<char*>(argument.c_str()));
   pointers.push_back(nullptr);

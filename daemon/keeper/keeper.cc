@@ -46,9 +46,10 @@ class Keeper {
   int run();
 
  private:
-  void take_over(Running running);
+  base::Result<void> take_over(Running running);
   void start();
-  os::SpawnPlan plan() const;
+  base::Result<os::Spawned> spawn();
+  os::SpawnPlan plan(int sender) const;
   void receive();
   void obey(os::Notification& said);
   void pass_on(const os::Notification& said) const;
@@ -87,25 +88,23 @@ base::Result<void> Keeper::prepare() {
   std::signal(SIGPIPE, SIG_IGN);
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return base::errno_error("signalfd");
-  auto socket = setup_.running ? os::NotifySocket::adopt(std::move(setup_.running->notify_socket))
-                               : os::NotifySocket::open();
-  if (!socket) return socket.error();
-  notify_ = std::move(*socket);
-  if (setup_.running)
-    take_over(*std::exchange(setup_.running, std::nullopt));
-  else
-    kept_ = os::take_inherited();
+  if (setup_.running) return take_over(*std::exchange(setup_.running, std::nullopt));
+  kept_ = os::take_inherited();
   return {};
 }
 
-void Keeper::take_over(Running running) {
+base::Result<void> Keeper::take_over(Running running) {
+  auto socket = os::NotifySocket::adopt(std::move(running.notify_socket));
+  if (!socket) return socket.error();
+  notify_ = std::move(*socket);
   reforkd_ = running.pid;
   pidfd_ = std::move(running.pidfd);
   child_ = false;
   up_ = was_up_ = true;
+  return {};
 }
 
-os::SpawnPlan Keeper::plan() const {
+os::SpawnPlan Keeper::plan(int sender) const {
   os::SpawnPlan plan;
   plan.program = setup_.program;
   plan.argv = setup_.argv;
@@ -123,21 +122,29 @@ os::SpawnPlan Keeper::plan() const {
     plan.fds.push_back({one.fd.get(), number++});
     names += one.name + ":";
   }
+  names += std::string(exits_name) + ":" + store_name;
   plan.fds.push_back({exits_->fd(), number++});
+  plan.fds.push_back({sender, number++});
   plan.listen_pid = true;
   const auto own = std::to_string(::getpid()) + "." + std::to_string(os::start_time(::getpid()));
-  for (auto& entry : {"LISTEN_FDS=" + std::to_string(plan.fds.size()), "LISTEN_FDNAMES=" + names + exits_name,
-                      "NOTIFY_SOCKET=" + notify_.name(), "FDSTORE=" + std::to_string(most_kept),
+  for (auto& entry : {"LISTEN_FDS=" + std::to_string(plan.fds.size()), "LISTEN_FDNAMES=" + names,
                       std::string(variable) + "=" + own})
     plan.environment.push_back(entry);
   return plan;
+}
+
+base::Result<os::Spawned> Keeper::spawn() {
+  auto pair = os::NotifySocket::make_pair();
+  if (!pair) return pair.error();
+  notify_ = std::move(pair->socket);  // what the last reforkd said was read when it ended
+  return os::spawn(plan(pair->sender.get()));
 }
 
 void Keeper::start() {
   next_start_.reset();
   up_ = false;
   said_code_.reset();
-  auto spawned = os::spawn(plan());
+  auto spawned = spawn();
   if (!spawned) {
     log::error("reforkd cannot be started: " + spawned.error().what);
     return ended({.code = EXIT_FAILURE, .signal = {}, .core = false});

@@ -14,7 +14,7 @@ namespace refork::keeper {
 // A reforkd that runs already, whose keeper died: its child takes the place.
 struct Running {
   pid_t pid = 0;
-  base::UniqueFd pidfd, notify_socket;  // it sends to that socket already
+  base::UniqueFd pidfd, notify_socket;  // it has the other end already
 };
 
 struct Setup {
@@ -33,7 +33,8 @@ inline constexpr const char* variable = "REFORK_KEEPER";
 // How a keeper knows whom it is to keep: the pid of its parent. The notify socket is this descriptor then.
 inline constexpr const char* running_variable = "REFORK_KEEPS";
 inline constexpr int running_socket = 3;
-// What keeps reforkd's exit statuses; the keeper's own entry among the descriptors.
-inline constexpr const char* exits_name = "keeper.exits";
+// The keeper's own entries among the descriptors: what keeps the exit statuses that it has seen, and what
+// reforkd stores through. That socket has no name: nobody but reforkd can send.
+inline constexpr const char *exits_name = "keeper.exits", *store_name = "keeper.store";
 
 }  // namespace refork::keeper

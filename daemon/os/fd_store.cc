@@ -40,8 +40,7 @@ bool parse_address(const std::string& text, sockaddr_un& address, socklen_t& siz
   return true;
 }
 
-base::UniqueFd make_socket() {
-  base::UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+base::UniqueFd make_patient(base::UniqueFd fd) {
   if (fd) ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   return fd;
 }
@@ -63,16 +62,21 @@ std::vector<InheritedFd> take_inherited() {
   return all;
 }
 
-FdStore::FdStore(std::string address) : address_(std::move(address)), socket_(make_socket()) {}
+FdStore::FdStore(std::string address) : address_(std::move(address)) {
+  if (!address_.empty())
+    socket_ = make_patient(base::UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)));
+}
+
+FdStore::FdStore(base::UniqueFd sender) : socket_(make_patient(std::move(sender))) {}
 
 bool FdStore::send(const std::string& text, int fd) const {
   sockaddr_un address;
   socklen_t size = 0;
-  if (!parse_address(address_, address, size)) return true;
+  if (!address_.empty() && !parse_address(address_, address, size)) return true;
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   iovec part{const_cast<char*>(text.data()), text.size()};
   msghdr message{};
-  message.msg_name = &address;
+  message.msg_name = address_.empty() ? nullptr : &address;
   message.msg_namelen = size;
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -93,7 +97,7 @@ bool FdStore::send(const std::string& text, int fd) const {
 }
 
 void FdStore::post(std::string text, int fd) {
-  if (address_.empty()) return;
+  if (!socket_) return;
   if (!pending_.empty()) flush();
   if (pending_.empty() && send(text, fd)) return;
   if (pending_.size() >= most_pending) pending_.pop_front();
@@ -119,8 +123,9 @@ void FdStore::forget_all() {
   while (!kept_.empty()) forget(std::string(kept_.begin()->first));
 }
 
-void FdStore::move_to(std::string address) {
-  address_ = std::move(address);
+void FdStore::move_to(base::UniqueFd sender) {
+  address_.clear();
+  socket_ = make_patient(std::move(sender));
   pending_.clear();
   for (const auto& [name, fd] : kept_) post("FDSTORE=1\nFDNAME=" + name + "\nFDPOLL=0", fd);
 }

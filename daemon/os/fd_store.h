@@ -27,13 +27,14 @@ struct InheritedFd {
 // $LISTEN_FDS and $LISTEN_FDNAMES, taken out of the environment; CLOEXEC. Call once, first of all.
 std::vector<InheritedFd> take_inherited();
 
-// Whoever listens on $NOTIFY_SOCKET keeps what is given to it, under a name, and hands it to the next
-// reforkd. It is told as systemd is: "FDSTORE=1\nFDNAME=web.3.17.pidfd\nFDPOLL=0", and FDSTOREREMOVE=1.
-// Without a socket all is remembered here only.
+// Whoever listens on $NOTIFY_SOCKET, or at the other end of a pair, keeps what is given to it, under a name,
+// and hands it to the next reforkd. It is told as systemd is: "FDSTORE=1\nFDNAME=web.3.17.pidfd\nFDPOLL=0",
+// and FDSTOREREMOVE=1. Without either all is remembered here only.
 class FdStore {
  public:
   // An empty address: nobody keeps anything.
   explicit FdStore(std::string address);
+  explicit FdStore(base::UniqueFd sender);  // NotifyPair's
 
   // Borrows `fd`, which must stay open until forget(). What the other end has no room for is sent later.
   void keep(const std::string& name, int fd);
@@ -44,7 +45,8 @@ class FdStore {
   const std::map<std::string, int>& kept() const noexcept { return kept_; }
 
   // Another keeper, which gets everything anew.
-  void move_to(std::string address);
+  void move_to(base::UniqueFd sender);
+  int sender() const noexcept { return address_.empty() ? socket_.get() : -1; }  // -1: it has an address
   bool pending() const noexcept { return !pending_.empty(); }
   // Called when something begins to wait: flush() is due then, until nothing is pending.
   void on_pending(std::function<void()> call) { on_pending_ = std::move(call); }
@@ -60,7 +62,7 @@ class FdStore {
   bool send(const std::string& text, int fd) const;
   void post(std::string text, int fd);
 
-  std::string address_;
+  std::string address_;  // empty: none is needed, the socket is connected
   base::UniqueFd socket_;
   std::map<std::string, int> kept_;
   std::deque<Packet> pending_;

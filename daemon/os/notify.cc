@@ -1,10 +1,13 @@
 // Both ends of sd_notify(3): what workers say to reforkd, and reforkd to its manager. Which words count, and
-// from whom, is decided elsewhere.
+// from whom, is decided elsewhere; here it is only who can send at all.
 #include "os/notify.h"
 
+#include <sys/fsuid.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +20,7 @@ namespace {
 constexpr std::size_t largest_message = 4096;
 constexpr std::size_t most_passed_fds = 253;  // SCM_MAX_FD of the kernel
 constexpr int most_skipped = 64;              // bad messages in one receive(): then the others get their turn
+constexpr mode_t owner_only = 0600;
 
 struct Received {
   std::array<char, largest_message> text;
@@ -80,21 +84,101 @@ std::map<std::string, std::string> parse_fields(std::string_view text) {
   return fields;
 }
 
+base::Result<void> pass_credentials(int fd) {
+  const int on = 1;
+  if (::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
+    return base::errno_error("SO_PASSCRED on the socket for notifications");
+  return {};
+}
+
+base::Result<base::UniqueFd> make_socket() {
+  base::UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return base::errno_error("socket for notifications");
+  if (auto passed = pass_credentials(fd.get()); !passed) return passed.error();
+  return fd;
+}
+
+// The socket API takes its addresses as sockaddr, whatever their family.
+const sockaddr* generic(const sockaddr_un& address) {
+  return static_cast<const sockaddr*>(static_cast<const void*>(&address));
+}
+
+base::Result<sockaddr_un> address_of(const std::string& path) {
+  sockaddr_un address{};
+  if (path.empty() || path[0] != '/' || path.size() >= sizeof address.sun_path)
+    return base::Error{ENAMETOOLONG,
+                       path + ": a socket's path has 2 to " + std::to_string(sizeof address.sun_path - 1) +
+                           " bytes and begins with '/', this one has " + std::to_string(path.size())};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+base::Result<void> clear_way(const std::string& path) {
+  struct stat there {};
+  if (::lstat(path.c_str(), &there) != 0) return {};
+  if (!S_ISSOCK(there.st_mode)) return base::Error{EEXIST, path + ": a file that is no socket is in the way"};
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return base::errno_error("remove stale " + path);
+  return {};
+}
+
+// Asked of the kernel as that user, by this thread alone: each directory on the way has a say in it.
+base::Result<void> check_way(const sockaddr_un& address, const Credentials& user) {
+  const base::UniqueFd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!probe) return base::errno_error("socket for notifications");
+  const auto group = static_cast<gid_t>(::setfsgid(user.gid));
+  const auto own = static_cast<uid_t>(::setfsuid(user.uid));
+  const bool reached = ::connect(probe.get(), generic(address), sizeof address) == 0;
+  const int code = errno;
+  ::setfsuid(own);
+  ::setfsgid(group);
+  if (!reached) return base::errno_error(std::string(address.sun_path) + " as user " + user.name, code);
+  return {};
+}
+
 }  // namespace
 
-base::Result<NotifySocket> NotifySocket::open() {
+base::Result<NotifySocket> NotifySocket::open_file(const std::string& path,
+                                                   const std::optional<Credentials>& user) {
+  const auto address = address_of(path);
+  if (!address) return address.error();
+  if (auto cleared = clear_way(path); !cleared) return cleared.error();
+  auto fd = make_socket();
+  if (!fd) return fd.error();
+  // The file is born with the mode of the socket: there is no moment in which others could send.
+  if (::fchmod(fd->get(), owner_only) != 0) return base::errno_error("set the mode of " + path);
+  if (::bind(fd->get(), generic(*address), sizeof *address) != 0) return base::errno_error("bind " + path);
   NotifySocket socket;
-  socket.fd_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.fd_) return base::errno_error("socket for notifications");
-  const int on = 1;
-  if (::setsockopt(socket.fd_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
-    return base::errno_error("SO_PASSCRED on the socket for notifications");
+  socket.fd_ = std::move(*fd);
+  socket.name_ = path;
+  if (auto noted = socket.note_file(); !noted) return noted.error();
+  if (auto given = socket.give_to(user); !given) {
+    socket.remove();
+    return given.error();
+  }
+  return socket;
+}
+
+base::Result<NotifySocket> NotifySocket::open_abstract() {
+  auto fd = make_socket();
+  if (!fd) return fd.error();
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  // No name: the kernel chooses one in the abstract namespace.
-  if (::bind(socket.fd_.get(), reinterpret_cast<sockaddr*>(&name), sizeof name.sun_family) != 0)
+  // No name: the kernel chooses one.
+  if (::bind(fd->get(), generic(name), sizeof name.sun_family) != 0)
     return base::errno_error("bind the socket for notifications");
-  return adopt(std::move(socket.fd_));
+  return adopt(std::move(*fd));
+}
+
+base::Result<NotifyPair> NotifySocket::make_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return base::errno_error("socketpair for notifications");
+  NotifyPair pair;
+  pair.socket.fd_.reset(ends[0]);
+  pair.sender.reset(ends[1]);
+  if (auto passed = pass_credentials(ends[0]); !passed) return passed.error();
+  return pair;
 }
 
 base::Result<NotifySocket> NotifySocket::adopt(base::UniqueFd fd) {
@@ -104,11 +188,42 @@ base::Result<NotifySocket> NotifySocket::adopt(base::UniqueFd fd) {
   socklen_t size = sizeof name;
   if (::getsockname(socket.fd_.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0)
     return base::errno_error("name of the notify socket");
-  if (size <= offsetof(sockaddr_un, sun_path) + 1)
-    return base::Error{EINVAL, "the socket for notifications has no name"};
+  if (size <= offsetof(sockaddr_un, sun_path) + 1) return socket;  // of a pair
   const std::size_t length = size - offsetof(sockaddr_un, sun_path);
-  socket.name_ = "@" + std::string(name.sun_path + 1, length - 1);
+  if (name.sun_path[0] == '\0') {
+    socket.name_ = "@" + std::string(name.sun_path + 1, length - 1);
+    return socket;
+  }
+  socket.name_.assign(name.sun_path, ::strnlen(name.sun_path, length));
+  if (auto noted = socket.note_file(); !noted) return noted.error();
   return socket;
+}
+
+base::Result<void> NotifySocket::note_file() {
+  struct stat there {};
+  if (::lstat(name_.c_str(), &there) != 0) return base::errno_error(name_);
+  if (!S_ISSOCK(there.st_mode)) return base::Error{ENOENT, name_ + ": the socket is not there any more"};
+  device_ = there.st_dev;
+  inode_ = there.st_ino;
+  return {};
+}
+
+base::Result<void> NotifySocket::give_to(const std::optional<Credentials>& user) const {
+  if (inode_ == 0) return {};
+  const uid_t uid = user ? user->uid : ::geteuid();
+  if (::lchown(name_.c_str(), uid, static_cast<gid_t>(-1)) != 0)
+    return base::errno_error("give " + name_ + " to " + (user ? "user " + user->name : "this user"));
+  const auto address = address_of(name_);
+  if (!address) return address.error();
+  return user ? check_way(*address, *user) : base::Result<void>();
+}
+
+void NotifySocket::remove() noexcept {
+  fd_.reset();
+  struct stat there {};
+  if (inode_ == 0 || ::lstat(name_.c_str(), &there) != 0) return;
+  if (there.st_dev == device_ && there.st_ino == inode_) ::unlink(name_.c_str());
+  inode_ = 0;
 }
 
 std::optional<Notification> NotifySocket::receive() {

@@ -41,6 +41,8 @@ std::string listener_fd(std::string_view service, std::uint64_t number) {
   return std::string(service) + "." + std::string(listener_word) + "." + std::to_string(number);
 }
 
+std::string notify_fd(std::string_view service) { return std::string(service) + ".notify"; }
+
 std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what) {
   WorkerKey key;
   if (take_part(name) != what || !take_number(name, key.worker) || !take_number(name, key.slot) ||

@@ -15,12 +15,12 @@
 namespace refork::supervisor {
 
 // The names of stored descriptors: "web.3.17.pidfd" (service, slot, worker, what it is), "web.listen.2",
-// "state", "history", "control", "notify".
+// "web.notify", "state", "history", "control".
 std::string worker_fd(std::string_view service, std::uint32_t slot, core::WorkerId worker,
                       std::string_view what);
 inline constexpr std::string_view pidfd_word = "pidfd", channel_word = "channel", recorder_word = "recorder";
 inline constexpr const char *state_name = "state", *history_name = "history", *control_name = "control",
-                            *notify_name = "notify", *keeper_exits_name = "keeper.exits";
+                            *keeper_exits_name = "keeper.exits";
 
 // Whose a descriptor is, by its name.
 struct WorkerKey {
@@ -30,6 +30,7 @@ struct WorkerKey {
   bool operator<(const WorkerKey& other) const { return worker < other.worker; }
 };
 std::string listener_fd(std::string_view service, std::uint64_t number);
+std::string notify_fd(std::string_view service);
 std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what);
 
 // The descriptors that came from an earlier reforkd, until somebody takes them.

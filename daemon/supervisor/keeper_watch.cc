@@ -1,4 +1,4 @@
-// The keeper's death, noticed by its pidfd. The new one inherits a notify socket that reforkd has made, so
+// The keeper's death, noticed by its pidfd. The new one inherits one end of a pair that reforkd has made, so
 // that what is stored meanwhile waits in it.
 #include "supervisor/keeper_watch.h"
 
@@ -78,15 +78,14 @@ void KeeperWatch::replace() {
     Loop::arm(retry_, core::Clock::now() + retry_interval);
   };
   pid_ = 0;
-  auto socket = os::NotifySocket::open();
-  if (!socket) return fail(socket.error().what);
-  auto spawned = spawn(socket->fd());
+  auto pair = os::NotifySocket::make_pair();
+  if (!pair) return fail(pair.error().what);
+  auto spawned = spawn(pair->socket.fd());
   if (!spawned) return fail(spawned.error().what);
   setup_.identity = std::to_string(spawned->pid) + "." + std::to_string(os::start_time(spawned->pid));
-  address_ = socket->name();
   watch(spawned->pid, std::move(spawned->pidfd));
   replaced_(pid_);  // who leaves the old one's descriptors, before the new one gets all
-  store_.move_to(address_);
+  store_.move_to(std::move(pair->sender));
 }
 
 base::Result<os::Spawned> KeeperWatch::spawn(int notify_socket) const {

@@ -33,7 +33,6 @@ class KeeperWatch {
   void start();
   // Of the keeper that runs now; what a successor of this reforkd must be told.
   const std::string& identity() const noexcept { return setup_.identity; }
-  const std::string& address() const noexcept { return address_; }
   pid_t pid() const noexcept { return pid_; }
 
  private:
@@ -48,7 +47,6 @@ class KeeperWatch {
   Setup setup_;
   std::function<void(pid_t)> replaced_;
   pid_t pid_ = 0;
-  std::string address_;  // of its notify socket, if it was started here
   base::UniqueFd pidfd_;
   Loop::Source source_, retry_, flush_;
 };

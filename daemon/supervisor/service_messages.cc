@@ -136,7 +136,8 @@ void ServiceRunner::send_to(core::WorkerId worker, const proto::Message& message
                  std::string(base::to_name(proto::type_of(message))) + " not sent: " + sent.error().what);
 }
 
-bool ServiceRunner::notified(const os::Notification& notification) {
+// Of one of the service's processes; what others say means nothing.
+void ServiceRunner::on_notification(const os::Notification& notification) {
   const pid_t group = ::getpgid(notification.pid);
   for (const auto& [id, process] : processes_) {
     if (process->subject.pid != notification.pid && process->subject.pid != group) continue;
@@ -154,9 +155,8 @@ bool ServiceRunner::notified(const os::Notification& notification) {
       feed([&](core::Service& s, core::Time now, core::Effects& out) {
         s.on_drain_begun(worker, DrainReason::operator_, now, out);
       });
-    return true;
+    return;
   }
-  return false;
 }
 
 base::Result<void> ServiceRunner::send(core::WorkerId worker, std::string_view json) {

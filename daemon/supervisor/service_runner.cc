@@ -20,6 +20,8 @@ ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config, std::ui
     : shared_(shared),
       service_(std::move(config), shared.next_worker, shared.random),
       listeners_(shared.loop, shared.fds, shared.next_listener),
+      notifications_(shared.loop, shared.fds,
+                     [this](const os::Notification& said) { on_notification(said); }),
       configured_(configured),
       print_(print_of(service_.config())),
       timer_(shared.loop.timer(
@@ -34,8 +36,12 @@ base::Result<void> ServiceRunner::open_listeners(const std::vector<state::Listen
                          [this](const std::string& address) { on_listener_reopened(address); });
 }
 
+void ServiceRunner::open_notifications(Handover& handover) {
+  notifications_.open(service_.config(), shared_.notify_path + service_.config().name, handover);
+}
+
 base::Result<void> ServiceRunner::check_command() const {
-  return start_.check(listeners_.fds(), shared_.notify_socket);
+  return start_.check(listeners_.fds(), notifications_.name());
 }
 
 // ---- inputs and effects
@@ -166,7 +172,7 @@ void ServiceRunner::spawn(const core::Spawn& what) {
   auto process = std::make_unique<WorkerProcess>();
   process->subject = {service_.config().name, what.slot, what.worker, 0, what.generation, unix_ms()};
   WorkerProcess& kept = *processes_.emplace(what.worker, std::move(process)).first->second;
-  const auto started = start_.start(kept, what, listeners_.fds(), shared_.notify_socket);
+  const auto started = start_.start(kept, what, listeners_.fds(), notifications_.name());
   if (kept.recorder) guard_recorder(kept.subject, *kept.recorder);
   if (started) return watch(kept);
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
@@ -289,6 +295,7 @@ void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {
 void ServiceRunner::close() {
   bury();
   listeners_.close();
+  notifications_.close();
 }
 
 core::ServiceStatus ServiceRunner::status() const {

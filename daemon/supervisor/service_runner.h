@@ -14,12 +14,12 @@
 #include "os/cgroup.h"
 #include "os/exit_log.h"
 #include "os/fd_store.h"
-#include "os/notify.h"
 #include "state/state.h"
 #include "supervisor/failures.h"
 #include "supervisor/handover.h"
 #include "supervisor/listeners.h"
 #include "supervisor/loop.h"
+#include "supervisor/notifications.h"
 #include "supervisor/unsafe_ends.h"
 #include "supervisor/watch.h"
 #include "supervisor/worker_cgroups.h"
@@ -45,7 +45,7 @@ struct Shared {
   // Workers beside this one that ended by somebody's SIGKILL, not yet reaped.
   std::function<std::size_t(core::WorkerId)> killed_beside;
   std::function<void()> end_is_safe;      // all that one ended worker left is on disk
-  std::string notify_socket = {};         // for `ready: notify`
+  std::string notify_path;                // of the sockets for `ready: notify`, before a service's name
   std::optional<os::ExitLog> exits = {};  // of those that somebody else reaps
   os::OomWatch oom = {};
 };
@@ -61,6 +61,7 @@ class ServiceRunner : private Watch::Ward {
   ServiceRunner(Shared& shared, core::ServiceConfig config, std::uint32_t configured);
 
   base::Result<void> open_listeners(const std::vector<state::Listener>& before, Handover& handover);
+  void open_notifications(Handover& handover);
   base::Result<void> check_command() const;  // that it can be found, before anything is started
   // What an earlier reforkd left of this service: adopt() takes it, resume() goes on with it.
   void adopt(state::Service before, Handover& handover);
@@ -74,7 +75,6 @@ class ServiceRunner : private Watch::Ward {
   void cancel_orders(const base::Error& why);
   void kill_all();
   base::Result<void> send(core::WorkerId worker, std::string_view json);  // 0: to all
-  bool notified(const os::Notification& notification);                    // false: none of its workers
 
   const core::Service& service() const override { return service_; }
   core::WorkerId in_slot(std::uint32_t slot) const;  // its current worker, 0 for none
@@ -106,6 +106,7 @@ class ServiceRunner : private Watch::Ward {
   void announce(const core::Worker& worker, std::string type, std::string text) override;
 
   // service_messages.cc
+  void on_notification(const os::Notification& notification);
   void on_link(core::WorkerId worker);
   void receive(WorkerProcess& process, std::size_t at_most);
   void on_message(WorkerProcess& process, const proto::Message& message);
@@ -140,6 +141,7 @@ class ServiceRunner : private Watch::Ward {
   Shared& shared_;
   core::Service service_;
   Listeners listeners_;
+  Notifications notifications_;
   WorkerProcesses processes_;
   std::vector<std::unique_ptr<WorkerProcess>> ended_;  // until the next turn: their sources may be running
   std::map<core::JobId, Done> jobs_;

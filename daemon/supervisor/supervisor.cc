@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
 #include "log/log.h"
 #include "os/process.h"
@@ -22,8 +23,6 @@ namespace {
 constexpr std::uint64_t id_block = 256;
 // How long a worker that nobody knows may take to end.
 constexpr core::Millis unknown_patience{30000};
-// Every local process may send notifications.
-constexpr int notifications_a_turn = 64;
 
 }  // namespace
 
@@ -77,7 +76,8 @@ Shared Supervisor::share() {
       .end_is_safe =
           [this] {
             if (!services_.former.empty()) loop_.later([this] { drop_former_services(); });
-          }};
+          },
+      .notify_path = std::filesystem::absolute(setup_.control).string() + ".notify."};
 }
 
 void Supervisor::on_store_status() {
@@ -122,7 +122,6 @@ Result<void> Supervisor::prepare() {
   take_exits();
   events_.adopt(handover_);
   before_ = state_.read(handover_, [this] { return store_.last_worker_id(); });
-  open_notify_socket();
   unwanted_ = unwanted_listeners();
   if (auto opened = open_services(); !opened) return opened;
   adopt_former_services();
@@ -182,24 +181,6 @@ void Supervisor::end_unknown_cgroups() {
   });
 }
 
-// The same socket for as long as there are workers that know its name.
-void Supervisor::open_notify_socket() {
-  auto kept = handover_.take(notify_name, setup_.fds);
-  auto socket = kept ? os::NotifySocket::adopt(std::move(kept)) : os::NotifySocket::open();
-  if (!socket) return log::warning("no socket for notifications: " + socket.error().what);
-  notify_ = std::move(*socket);
-  if (!setup_.fds.kept().contains(notify_name)) setup_.fds.keep(notify_name, notify_->fd());
-  shared_.notify_socket = notify_->name();
-  notify_source_ = loop_.watch(notify_->fd(), EPOLLIN, [this](std::uint32_t) {
-    for (int i = 0; i < notifications_a_turn; ++i) {
-      const auto notification = notify_->receive();
-      if (!notification) return;
-      for (const auto& runner : services_.configured)
-        if (runner->notified(*notification)) break;
-    }
-  });
-}
-
 // A command that cannot be found is told at once where it is the only one; beside others it is a start that
 // fails and is tried again, so that one missing program does not keep a whole machine from coming up.
 Result<void> Supervisor::open_services() {
@@ -235,6 +216,7 @@ Result<void> Supervisor::open_service(core::ServiceConfig config, std::optional<
   if (auto opened = runner.open_listeners(listeners, handover_); !opened)
     return Error{opened.error().code,
                  "service " + runner.service().config().name + ": " + opened.error().what};
+  runner.open_notifications(handover_);
   if (before)
     runner.adopt(*std::move(before), handover_);
   else
@@ -322,14 +304,13 @@ void Supervisor::reap_strangers() {
 }
 
 void Supervisor::close() {
-  for (const auto& runner : services_.configured) runner->close();
+  services_.each([](ServiceRunner& runner) { runner.close(); });
   cgroups_.close();
   leave();
 }
 
 void Supervisor::leave() {
   failures_.store_waiting();
-  notify_source_.reset();
   store_source_.reset();
   oom_source_.reset();
 }

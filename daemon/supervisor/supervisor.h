@@ -11,7 +11,6 @@
 #include "core/operations.h"
 #include "core/service_config.h"
 #include "os/fd_store.h"
-#include "os/notify.h"
 #include "state/state.h"
 #include "store/store.h"
 #include "supervisor/event_log.h"
@@ -33,6 +32,7 @@ class Supervisor : public core::Operations {
   struct Setup {
     core::DaemonConfig config;
     std::string config_name;  // file, or "command line"
+    std::string control;      // the socket of reforkctl; those of services are beside it
     os::FdStore& fds;
     std::vector<os::InheritedFd> inherited;
     KeeperWatch::Setup keeper;
@@ -78,7 +78,6 @@ class Supervisor : public core::Operations {
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
   void end_unknown_workers();
   void take_exits();
-  void open_notify_socket();
   std::vector<state::Listener> unwanted_listeners() const;
   base::Result<void> open_services();
   base::Result<void> open_service(core::ServiceConfig config, std::optional<state::Service> before,
@@ -99,8 +98,7 @@ class Supervisor : public core::Operations {
   EventLog events_;
   Failures failures_;
   OutputTail output_tail_;
-  std::optional<os::NotifySocket> notify_;
-  Loop::Source notify_source_, store_source_, oom_source_;
+  Loop::Source store_source_, oom_source_;
   SavedState state_;
   WorkerCgroups cgroups_;
   Shared shared_;

@@ -46,7 +46,7 @@ TEST(Service, ALogThatIsAPipeWithoutAReaderHoldsUpNobody) {
 }
 
 TEST(Service, TheManagerIsToldWhenItIsUpAndWhenItStops) {
-  auto manager = os::NotifySocket::open();
+  auto manager = os::NotifySocket::open_abstract();
   ASSERT_TRUE(manager);
   ::setenv("NOTIFY_SOCKET", manager->name().c_str(), 1);
   Daemon daemon = Daemon::run(

@@ -28,7 +28,7 @@ ino_t inode(int fd) {
 
 class FdStoreTest : public testing::Test {
  protected:
-  NotifySocket manager = *NotifySocket::open();
+  NotifySocket manager = *NotifySocket::open_abstract();
   FdStore store{manager.name()};
 };
 
@@ -65,17 +65,18 @@ TEST_F(FdStoreTest, AnotherKeeperGetsEverything) {
   const auto one = memory(), two = memory();
   store.keep("one", one.get());
   store.keep("two", two.get());
-  auto next = NotifySocket::open();
+  auto next = NotifySocket::make_pair();
   ASSERT_TRUE(next);
-  store.move_to(next->name());
+  store.move_to(std::move(next->sender));
   for (const auto* fd : {&one, &two}) {
-    const auto said = next->receive();
+    const auto said = next->socket.receive();
     ASSERT_TRUE(said && said->fds.size() == 1);
     EXPECT_EQ(inode(said->fds[0].get()), inode(fd->get()));
   }
 }
 
-TEST_F(FdStoreTest, WhatHasNoPlaceIsSentLaterInOrder) {
+// Sends until nothing more has a place, and then reads all.
+void fill_and_read(FdStore& store, NotifySocket& manager) {
   const auto fd = memory();
   int sent = 0;
   while (!store.pending() && sent < 10000) store.keep("fd" + std::to_string(sent++), fd.get());
@@ -93,6 +94,28 @@ TEST_F(FdStoreTest, WhatHasNoPlaceIsSentLaterInOrder) {
     ++received;
   }
   EXPECT_EQ(received, sent + 1);
+}
+
+TEST_F(FdStoreTest, WhatHasNoPlaceIsSentLaterInOrder) { fill_and_read(store, manager); }
+
+TEST(FdStoreOfAPair, SpeaksThroughItAloneAndWhatHasNoPlaceIsSentLaterInOrder) {
+  auto pair = NotifySocket::make_pair();
+  ASSERT_TRUE(pair);
+  const int sender = pair->sender.get();
+  FdStore store(std::move(pair->sender));
+  EXPECT_EQ(store.sender(), sender);
+  EXPECT_EQ(FdStore("@somewhere").sender(), -1);
+  const auto fd = memory();
+  store.keep("one", fd.get());
+  const auto said = pair->socket.receive();
+  ASSERT_TRUE(said && said->fds.size() == 1);
+  EXPECT_EQ(inode(said->fds[0].get()), inode(fd.get()));
+  fill_and_read(store, pair->socket);
+  // Where the other end is gone nothing waits for it.
+  pair->socket = {};
+  store.keep("two", fd.get());
+  EXPECT_FALSE(store.pending());
+  EXPECT_TRUE(store.kept().contains("two"));
 }
 
 TEST(FdStoreAlone, RemembersWithoutAnybody) {

@@ -30,6 +30,7 @@ Handover handover_of(const std::vector<std::string>& names) {
 
 TEST(HandoverNames, AreReadAsTheyWereMade) {
   EXPECT_EQ(worker_fd("web", 3, 17, pidfd_word), "web.3.17.pidfd");
+  EXPECT_EQ(notify_fd("web"), "web.notify");
   const auto key = parse_worker_fd("a.b.3.17.pidfd", pidfd_word);
   ASSERT_TRUE(key);
   EXPECT_EQ(key->service, "a.b");
@@ -53,7 +54,7 @@ TEST(Handover, FindsTheWorkersOfAServiceInTheirOrderAndTheHighestNumbers) {
 }
 
 TEST(Handover, WhatIsTakenStaysInTheStoreAndWhatNobodyWantsLeavesIt) {
-  auto manager = *os::NotifySocket::open();
+  auto manager = *os::NotifySocket::open_abstract();
   os::FdStore store{manager.name()};
   auto handover = handover_of({"taken", "left", "twice", "twice"});
   EXPECT_TRUE(handover.take("taken", store));
@@ -79,7 +80,7 @@ TEST(Handover, TheBestIsTheOneThatSuitsMost) {
 }
 
 TEST(KeeperWatch, WhatHadNoPlaceIsSentWithoutFurtherAdo) {
-  auto manager = *os::NotifySocket::open();
+  auto manager = *os::NotifySocket::open_abstract();
   os::FdStore store{manager.name()};
   Loop loop;
   KeeperWatch watch(loop, store, {}, [](pid_t) {});
