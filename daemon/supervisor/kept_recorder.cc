@@ -9,7 +9,7 @@
 namespace refork::supervisor {
 
 base::Result<std::shared_ptr<KeptRecorder>> KeptRecorder::create(const recorder::Identity& identity) {
-  auto reader = recorder::Reader::create("", identity);
+  auto reader = recorder::Reader::create(identity);
   if (!reader) return reader.error();
   return std::shared_ptr<KeptRecorder>(new KeptRecorder(std::move(*reader)));
 }

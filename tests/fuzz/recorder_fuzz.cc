@@ -86,7 +86,7 @@ namespace {
 const Header* sound_header() {
   alignas(Header) static unsigned char header[sizeof(Header)];
   static const bool there = [] {
-    const auto sound = Reader::create("", Identity{});
+    const auto sound = Reader::create(Identity{});
     return sound && ::pread(sound->fd(), header, sizeof header, 0) == sizeof header;
   }();
   return there ? reinterpret_cast<const Header*>(header) : nullptr;

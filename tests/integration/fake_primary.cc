@@ -42,7 +42,7 @@ FakePrimary::FakePrimary(const std::string& program, Options options) {
   plan.fds.emplace_back(theirs.get(), command_number);
   base::UniqueFd worker_end;
   if (options.supervised) {
-    recorder_ = value_of(recorder::Reader::create("", recorder::Identity{17, 3, 1, 0, "web"}));
+    recorder_ = value_of(recorder::Reader::create(recorder::Identity{17, 3, 1, 0, "web"}));
     auto pair = value_of(proto::Channel::make_pair());
     channel_.emplace(std::move(pair.primary));
     worker_end = std::move(pair.worker);

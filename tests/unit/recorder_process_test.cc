@@ -42,11 +42,8 @@ void kill_and_wait(pid_t child) {
   ASSERT_TRUE(WIFSIGNALED(status));
 }
 
-class KilledWorker : public testing::TestWithParam<bool> {};  // in a file, or in memory
-
-TEST_P(KilledWorker, NamesTheRequestsThatDiedWithItAndKeepsItsRecords) {
-  TemporaryPath temporary;
-  const auto reader = Reader::create(GetParam() ? temporary.path : "", web_worker());
+TEST(KilledWorker, NamesTheRequestsThatDiedWithItAndKeepsItsRecords) {
+  const auto reader = Reader::create(web_worker());
   ASSERT_TRUE(reader);
   const pid_t child = worker_that(*reader, [](Writer& writer) {
     writer.end(writer.begin("GET /done", 1));
@@ -74,11 +71,9 @@ TEST_P(KilledWorker, NamesTheRequestsThatDiedWithItAndKeepsItsRecords) {
   EXPECT_EQ(reader->torn(), 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(InMemoryAndInAFile, KilledWorker, testing::Bool());
-
 TEST(KilledWorkers, LeaveARecorderThatCanBeReadWhereverTheyDied) {
   for (int i = 0; i < 20; ++i) {
-    const auto reader = Reader::create("", web_worker());
+    const auto reader = Reader::create(web_worker());
     ASSERT_TRUE(reader);
     const pid_t child = ::fork();
     if (child == 0) {

@@ -22,26 +22,23 @@ TEST(Reader, MakesMemoryThatTheWorkerCannotTruncate) {
   EXPECT_TRUE(::fcntl(recorder.reader.fd(), F_GETFD) & FD_CLOEXEC);
 }
 
-TEST(Reader, MakesAFileForItsOwnerOnlyAndNeverTakesAnother) {
-  TemporaryPath temporary;
-  Both recorder(temporary.path);
+TEST(Reader, MakesMemoryWithAllItsPages) {
+  Both recorder;
   struct stat status {};
-  ASSERT_EQ(::stat(temporary.path.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777, 0600u);
+  ASSERT_EQ(::fstat(recorder.reader.fd(), &status), 0);
   EXPECT_EQ(static_cast<std::size_t>(status.st_size), total_size);
-  EXPECT_GE(static_cast<std::size_t>(status.st_blocks) * 512, total_size)
-      << "its pages are there from the start";
-  EXPECT_EQ(Reader::create(temporary.path, web_worker()).error().code, EEXIST);
+  EXPECT_GE(static_cast<std::size_t>(status.st_blocks) * 512, total_size);
 }
 
-TEST(Reader, FindsInAFileWhatAnEarlierOneLeftThere) {
-  TemporaryPath temporary;
+TEST(Reader, FindsWhatAnEarlierOneLeft) {
+  base::UniqueFd left;
   {
-    Both recorder(temporary.path);
+    Both recorder;
     recorder.writer->begin("GET /", 0);
     recorder.writer->record("{\"id\":\"1\"}", 1);
+    left = same(recorder.reader);
   }
-  const auto reader = Reader::open(temporary.path);
+  const auto reader = Reader::adopt(std::move(left));
   ASSERT_TRUE(reader) << reader.error().what;
   const auto identity = reader->identity();
   ASSERT_TRUE(identity);
@@ -53,7 +50,7 @@ TEST(Reader, FindsInAFileWhatAnEarlierOneLeftThere) {
 }
 
 TEST(Reader, OneMadeBeforehandIsAssignedToItsWorkerLater) {
-  const auto reader = Reader::create("", Identity{});
+  const auto reader = Reader::create(Identity{});
   ASSERT_TRUE(reader);
   EXPECT_EQ(reader->identity()->worker, 0u);
   ASSERT_TRUE(reader->assign(web_worker()));
@@ -62,60 +59,49 @@ TEST(Reader, OneMadeBeforehandIsAssignedToItsWorkerLater) {
   EXPECT_EQ(reader->counters()->in_flight, 0u);
 }
 
-TEST(Reader, OpensNothingElse) {
-  TemporaryPath temporary;
-  EXPECT_EQ(Reader::open(temporary.path).error().code, ENOENT);
-  ASSERT_EQ(::mkfifo(temporary.path.c_str(), 0600), 0);
-  EXPECT_EQ(Reader::open(temporary.path).error().what,
-            temporary.path + " is no flight recorder, it is not even a file");
-}
-
 TEST(Reader, RefusesAnotherLayout) {
   const auto refused = [](std::size_t offset, std::uint32_t value) {
-    TemporaryPath temporary;
-    Both recorder(temporary.path);
+    Both recorder;
     poke(recorder.reader.fd(), offset, value);
-    const auto opened = Reader::open(temporary.path);
-    return opened ? std::string("opened") : opened.error().what.substr(temporary.path.size());
+    const auto adopted = Reader::adopt(same(recorder.reader));
+    return adopted ? std::string("adopted") : adopted.error().what;
   };
-  EXPECT_EQ(refused(offsetof(Header, magic), 0), " cannot be used: it is no flight recorder");
+  EXPECT_EQ(refused(offsetof(Header, magic), 0),
+            "a flight recorder cannot be used: it is no flight recorder");
   EXPECT_EQ(refused(offsetof(Header, version), 2),
-            " cannot be used: it is a flight recorder of version 2, expected version 4");
+            "a flight recorder cannot be used: it is a flight recorder of version 2, expected version 4");
   for (const std::size_t field :
        {offsetof(Header, header_size), offsetof(Header, request_count), offsetof(Header, request_size),
         offsetof(Header, record_count), offsetof(Header, record_size), offsetof(Header, requests_offset),
         offsetof(Header, records_offset), offsetof(Header, total_size)})
     EXPECT_EQ(refused(field, 0xFFFFFFFF),
-              " cannot be used: its header describes another layout than version 4 has");
+              "a flight recorder cannot be used: its header describes another layout than version 4 has");
 }
 
-TEST(Reader, ReadsWhatIsLeftOfATruncatedFile) {
-  TemporaryPath temporary;
-  const auto reader = Reader::create(temporary.path, web_worker());
-  ASSERT_TRUE(reader);
+TEST(Reader, ReadsWhatIsLeftOfATruncatedOne) {
+  const Reader reader = unsealed();
   const auto odd = std::uint64_t{1};
-  poke(reader->fd(), requests_offset, odd);
-  poke(reader->fd(), requests_offset + 100 * sizeof(Request), odd);
+  poke(reader.fd(), requests_offset, odd);
+  poke(reader.fd(), requests_offset + 100 * sizeof(Request), odd);
   // In the middle of an entry: the whole ones before it still count.
-  ASSERT_EQ(::ftruncate(reader->fd(), static_cast<off_t>(requests_offset + 50 * sizeof(Request) + 100)), 0);
-  EXPECT_EQ(reader->counters()->in_flight, 1u);
-  EXPECT_EQ(reader->in_flight()->size(), 1u);
-  EXPECT_TRUE(reader->records()->empty());
-  ask_everything(*reader);
+  ASSERT_EQ(::ftruncate(reader.fd(), static_cast<off_t>(requests_offset + 50 * sizeof(Request) + 100)), 0);
+  EXPECT_EQ(reader.counters()->in_flight, 1u);
+  EXPECT_EQ(reader.in_flight()->size(), 1u);
+  EXPECT_TRUE(reader.records()->empty());
+  ask_everything(reader);
 
-  ASSERT_EQ(::ftruncate(reader->fd(), 0), 0);
-  EXPECT_EQ(reader->counters().error().what, "the flight recorder was truncated");
-  EXPECT_FALSE(reader->identity());
-  EXPECT_FALSE(reader->in_flight());
-  EXPECT_FALSE(reader->records());
-  EXPECT_EQ(Reader::open(temporary.path).error().what,
-            temporary.path + " cannot be used: the flight recorder was truncated");
-  ask_everything(*reader);
+  ASSERT_EQ(::ftruncate(reader.fd(), 0), 0);
+  EXPECT_EQ(reader.counters().error().what, "the flight recorder was truncated");
+  EXPECT_FALSE(reader.identity());
+  EXPECT_FALSE(reader.in_flight());
+  EXPECT_FALSE(reader.records());
+  EXPECT_EQ(Reader::adopt(same(reader)).error().what,
+            "a flight recorder cannot be used: the flight recorder was truncated");
+  ask_everything(reader);
 }
 
-TEST(Reader, DoesNotFreeARecordIntoATruncatedFile) {
-  TemporaryPath temporary;
-  Both recorder(temporary.path);
+TEST(Reader, DoesNotFreeARecordIntoATruncatedOne) {
+  Both recorder(unsealed());
   ASSERT_EQ(::ftruncate(recorder.reader.fd(), 0), 0);
   recorder.reader.release(0, 0);
   struct stat status {};
@@ -199,8 +185,8 @@ TEST(Reader, NamesTheOldestRequestFirst) {
   EXPECT_EQ(all[2].domain, 0u);
 }
 
-TEST(Reader, SurvivesAFileOfOnes) {
-  const auto reader = Reader::create("", web_worker());
+TEST(Reader, SurvivesOnes) {
+  const auto reader = Reader::create(web_worker());
   ASSERT_TRUE(reader);
   const std::vector<char> ones(total_size, '\xFF');
   ASSERT_EQ(::pwrite(reader->fd(), ones.data(), ones.size(), 0), static_cast<ssize_t>(ones.size()));
@@ -210,7 +196,7 @@ TEST(Reader, SurvivesAFileOfOnes) {
 }
 
 TEST(Reader, SurvivesNoise) {
-  const auto reader = Reader::create("", web_worker());
+  const auto reader = Reader::create(web_worker());
   ASSERT_TRUE(reader);
   std::mt19937 random(20241122);
   std::vector<std::uint32_t> noise(total_size / 4);

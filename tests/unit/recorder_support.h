@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <unistd.h>
 
@@ -25,9 +26,10 @@ inline Identity web_worker() {
 
 // A recorder in memory with both its sides.
 struct Both {
-  explicit Both(const std::string& path = "") : reader(make(path)), writer(attach(reader.fd())) {}
-  static Reader make(const std::string& path) {
-    auto made = Reader::create(path, web_worker());
+  Both() : Both(make()) {}
+  explicit Both(Reader made) : reader(std::move(made)), writer(attach(reader.fd())) {}
+  static Reader make() {
+    auto made = Reader::create(web_worker());
     EXPECT_TRUE(made) << made.error().what;
     return std::move(*made);
   }
@@ -77,21 +79,18 @@ void poke(int fd, std::size_t offset, T value) {
             static_cast<ssize_t>(sizeof value));
 }
 
-// A path that is free now and removed in the end.
-class TemporaryPath {
- public:
-  TemporaryPath() : directory_(::testing::TempDir() + "refork-recorder-XXXXXX") {
-    EXPECT_NE(::mkdtemp(directory_.data()), nullptr);
-    path = directory_ + "/17.recorder";
-  }
-  ~TemporaryPath() {
-    ::unlink(path.c_str());
-    ::rmdir(directory_.c_str());
-  }
-  std::string path;
+inline base::UniqueFd same(const Reader& reader) {
+  return base::UniqueFd(::fcntl(reader.fd(), F_DUPFD_CLOEXEC, 0));
+}
 
- private:
-  std::string directory_;
-};
+// A recorder that can be truncated: seals are not all that reading relies on.
+inline Reader unsealed() {
+  const Reader sound = Both::make();
+  std::string bytes(total_size, '\0');
+  EXPECT_EQ(::pread(sound.fd(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(total_size));
+  base::UniqueFd copy(::memfd_create("unsealed", MFD_CLOEXEC));
+  EXPECT_EQ(::pwrite(copy.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(total_size));
+  return std::move(*Reader::adopt(std::move(copy)));
+}
 
 }  // namespace refork::recorder

@@ -35,7 +35,7 @@ class OneWorker : public Watch::Ward {
             std::move(config), [] { return core::WorkerId{1}; }, [] { return 0.0; }) {
     recorder::Identity identity{};
     std::strcpy(identity.service, "web");
-    reader_.emplace(*recorder::Reader::create("", identity));
+    reader_.emplace(*recorder::Reader::create(identity));
     writer = *recorder::Writer::attach(base::UniqueFd(::fcntl(reader_->fd(), F_DUPFD_CLOEXEC, 0)));
     EXPECT_TRUE(service_.start(core::Clock::now(), effects));
     service_.on_ready(1, core::Clock::now(), effects);

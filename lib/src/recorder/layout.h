@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-// The flight recorder: a file of fixed size, on a tmpfs, that a worker maps and reforkd reads. What stands in
-// it outlives both. Version 4, native byte order:
+// The flight recorder: a memfd of fixed size that a worker maps and reforkd reads. What stands in it outlives
+// both. Version 4, native byte order:
 //
 //   page 0                 Header
 //   requests_offset        Request[request_count]     the requests in flight
@@ -16,9 +16,10 @@
 //   threads_offset         ThreadSlot[thread_count]   stacks of threads, on demand
 //
 // The worker writes, lock-free; reforkd reads with pread(2), never through a mapping, because the worker is
-// not trusted: it can truncate the file (short read) or write anything (bounds are checked, text is made
-// valid UTF-8). reforkd writes in three places only, with pwrite(2): the identity, before the worker starts;
-// Record::state, to free a record once it is stored; and Header::stacks_wanted, to ask for stacks.
+// not trusted: it can write anything (bounds are checked, text is made valid UTF-8), and nothing is to depend
+// on the seals (a short read is none). reforkd writes in three places only, with pwrite(2): the identity,
+// before the worker starts; Record::state, to free a record once it is stored; and Header::stacks_wanted, to
+// ask for stacks.
 namespace refork::recorder {
 
 inline constexpr char magic[8] = {'R', 'F', 'K', 'R', 'E', 'C', '0', '1'};

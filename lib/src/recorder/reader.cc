@@ -1,6 +1,6 @@
 // reforkd's eye on a flight recorder that an untrusted process maps. Everything comes by pread(2) at offsets
-// and lengths of our own, so that neither a truncated file nor a lying one does more than give less: what
-// stands in the header about the layout is checked when a file is opened, and never used.
+// and lengths of our own, so that neither a truncated one nor a lying one does more than give less: what
+// stands in the header about the layout is checked when one is adopted, and never used.
 
 #include "recorder/reader.h"
 
@@ -76,15 +76,8 @@ bool read_head(int fd, std::uint32_t slot, RecordHead& head) {
 bool is(const RecordHead& head, RecordState state) { return head.state == static_cast<std::uint32_t>(state); }
 bool possible(const RecordHead& head) { return head.length <= sizeof(Record::json); }
 
-base::Result<base::UniqueFd> make_file(const std::string& path) {
-  base::UniqueFd fd(path.empty() ? ::memfd_create("refork-recorder", MFD_CLOEXEC | MFD_ALLOW_SEALING)
-                                 : ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd) return base::errno_error(path.empty() ? "make the memory of a flight recorder" : "create " + path);
-  return fd;
-}
-
-// All of its pages now: a full tmpfs is an error here, and not a SIGBUS in the worker.
-base::Result<void> fill(int fd, const Identity& identity, bool memory) {
+// All of its pages now: want of memory is an error here, and not a SIGBUS in the worker.
+base::Result<void> fill(int fd, const Identity& identity) {
   if (const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(total_size)); error != 0)
     return base::errno_error("get " + std::to_string(total_size) + " bytes for a flight recorder", error);
   const auto header = std::make_unique<Header>();
@@ -92,7 +85,7 @@ base::Result<void> fill(int fd, const Identity& identity, bool memory) {
   header->identity = identity;
   header->identity.service[sizeof identity.service - 1] = 0;
   if (const auto written = write_at(fd, header.get(), sizeof(Header), 0); !written) return written;
-  if (memory && ::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
     return base::errno_error("seal a flight recorder");
   return {};
 }
@@ -104,25 +97,10 @@ base::Result<void> check_file(int fd) {
 
 }  // namespace
 
-base::Result<Reader> Reader::create(const std::string& path, const Identity& identity) {
-  auto fd = make_file(path);
-  if (!fd) return fd.error();
-  if (const auto filled = fill(fd->get(), identity, path.empty()); !filled) {
-    if (!path.empty()) ::unlink(path.c_str());
-    return filled.error();
-  }
-  return Reader(std::move(*fd));
-}
-
-base::Result<Reader> Reader::open(const std::string& path) {
-  base::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!fd) return base::errno_error("open " + path);
-  struct stat status {};
-  if (::fstat(fd.get(), &status) < 0) return base::errno_error("look at " + path);
-  if (!S_ISREG(status.st_mode))
-    return base::Error{EPROTO, path + " is no flight recorder, it is not even a file"};
-  const auto good = check_file(fd.get());
-  if (!good) return base::Error{good.error().code, path + " cannot be used: " + good.error().what};
+base::Result<Reader> Reader::create(const Identity& identity) {
+  base::UniqueFd fd(::memfd_create("refork-recorder", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return base::errno_error("make the memory of a flight recorder");
+  if (const auto filled = fill(fd.get(), identity); !filled) return filled.error();
   return Reader(std::move(fd));
 }
 

@@ -81,11 +81,8 @@ struct Beat {
 // file gives an error or less data, never more.
 class Reader {
  public:
-  // A new recorder for a worker, as a file `path` (created 0600, O_EXCL) or, with an empty path, as a sealed
-  // memfd.
-  static base::Result<Reader> create(const std::string& path, const Identity& identity);
-  static base::Result<Reader> open(const std::string& path);  // one left by an earlier reforkd
-  static base::Result<Reader> adopt(base::UniqueFd fd);       // one kept for us; checked like a file
+  static base::Result<Reader> create(const Identity& identity);  // a new one, a sealed memfd
+  static base::Result<Reader> adopt(base::UniqueFd fd);          // one of an earlier reforkd, if it is one
 
   base::Result<void> assign(const Identity& identity) const;  // to another worker, before that starts
 
