@@ -9,10 +9,13 @@
 #include <systemd/sd-daemon.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+
+#include "os/packet.h"
 
 namespace refork::os {
 namespace {
@@ -73,25 +76,10 @@ bool FdStore::send(const std::string& text, int fd) const {
   sockaddr_un address;
   socklen_t size = 0;
   if (!address_.empty() && !parse_address(address_, address, size)) return true;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  msghdr message{};
-  message.msg_name = address_.empty() ? nullptr : &address;
-  message.msg_namelen = size;
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    *header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
   // Once something waits nobody waits for it again.
-  const int flags = MSG_NOSIGNAL | (pending_.empty() ? 0 : MSG_DONTWAIT);
-  ssize_t sent;
-  do sent = ::sendmsg(socket_.get(), &message, flags);
-  while (sent < 0 && errno == EINTR);
+  const int flags = pending_.empty() ? 0 : MSG_DONTWAIT;
+  const auto* const to = address_.empty() ? nullptr : reinterpret_cast<const sockaddr*>(&address);
+  const auto sent = send_packet(socket_.get(), text, fd, flags, to, size);
   // Where nobody listens any more nothing is gained by waiting: another keeper gets everything.
   return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS && errno != ETOOMANYREFS);
 }

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "log/log.h"
+#include "os/packet.h"
 #include "os/process.h"
 #include "supervisor/failures.h"
 
@@ -43,24 +44,6 @@ std::vector<core::Limit> limits() {
 base::UniqueFd executable_of(pid_t pid) {
   if (pid <= 0) return {};
   return base::UniqueFd(::open(("/proc/" + std::to_string(pid) + "/exe").c_str(), O_PATH | O_CLOEXEC));
-}
-
-ssize_t send_packet(int socket, const std::string& packet, int descriptor) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec text{const_cast<char*>(packet.data()), packet.size()};
-  msghdr message{};
-  message.msg_iov = &text;
-  message.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* part = CMSG_FIRSTHDR(&message);
-    part->cmsg_level = SOL_SOCKET;
-    part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(part), &descriptor, sizeof descriptor);
-  }
-  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 proto::SymbolQuestion question_about(const Subject& subject, const proto::FailureRecord& record) {
@@ -181,7 +164,9 @@ base::Result<void> Symbolizer::start(Helper& helper) {
 void Symbolizer::send(Helper& helper) {
   while (helper.socket && !helper.unsent.empty()) {
     Question& first = helper.unsent.front();
-    if (first.reply && send_packet(helper.socket.get(), first.packet, first.executable.get()) < 0) return;
+    if (first.reply &&
+        os::send_packet(helper.socket.get(), first.packet, first.executable.get(), MSG_DONTWAIT) < 0)
+      return;
     if (helper.sent.empty()) helper.heard = core::Clock::now();
     if (first.reply) helper.sent.push_back(std::move(first));
     helper.unsent.pop_front();
