@@ -90,7 +90,7 @@ inline Reader unsealed() {
   EXPECT_EQ(::pread(sound.fd(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(total_size));
   base::UniqueFd copy(::memfd_create("unsealed", MFD_CLOEXEC));
   EXPECT_EQ(::pwrite(copy.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(total_size));
-  return std::move(*Reader::adopt(std::move(copy)));
+  return *Reader::adopt(std::move(copy));
 }
 
 }  // namespace refork::recorder
