@@ -106,6 +106,7 @@ void ServiceRunner::bury() {
     for (const auto word : {pidfd_word, channel_word}) shared_.fds.forget(fd_name(*process, word));
     os::reap(process->spawned.pidfd.get());
   }
+  shared_.end_is_safe();  // of whom no recorder says so
 }
 
 // Who else has ended by SIGKILL from elsewhere and waits to be reaped.
