@@ -284,6 +284,7 @@ base::Result<Failure> parse_failure(std::string_view record) {
   read(json, "count", failure.count);
   read(json, "in_flight_at_failure", failure.in_flight);
   read(json, "output_tail", failure.output_tail);
+  read(json, "unnamed", failure.unnamed);
   read_circumstances(json, failure);
   return failure;
 }

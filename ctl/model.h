@@ -152,6 +152,7 @@ struct Failure {
   std::optional<Fault> fault;
   std::vector<Thread> threads;
   std::string output_tail;
+  bool unnamed = false;
 };
 
 // One entry of `failures top --json`: the failures of one fingerprint.

@@ -224,6 +224,8 @@ std::string render_place(const Frame& frame) { return place(frame); }
 std::string render_failure(const Failure& failure, const View& view) {
   std::string out = head(failure, view);
   out += field("where", where(failure.stack), view);
+  if (failure.unnamed)
+    out += field("names", "not known: refork-symbolizer gave none; the log of reforkd says why", view);
   if (failure.request) out += field("request", request_text(*failure.request), view);
   out += field("others", others_text(failure), view);
   if (failure.drain) out += cut_lines(failure);

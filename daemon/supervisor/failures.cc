@@ -73,6 +73,7 @@ void identify(proto::FailureRecord& record, const Subject& subject) {
   record.slot = subject.slot;
   record.worker = subject.worker;
   record.pid = subject.pid;
+  record.unnamed = false;
   record.time_ms = std::min(record.time_ms, unix_ms());
 }
 
@@ -174,6 +175,7 @@ void Failures::name_and_add(const Subject& subject, Waiting one) {
           const auto found = waiting_.find(number);
           if (found == waiting_.end()) return;
           Waiting& waiting = found->second;
+          waiting.record.unnamed |= !answer;
           if (answer && which == own) name_frames(waiting.record, *answer);
           if (answer && which != own) name_stack(waiting.record.threads[which].stack, *answer);
           if (--waiting.unnamed != 0) return;
@@ -241,7 +243,10 @@ void Failures::add_end_of(core::WorkerId worker) {
 }
 
 void Failures::store_waiting() {
-  for (auto& [number, one] : std::exchange(waiting_, {})) add(one.record, std::move(one.stored));
+  for (auto& [number, one] : std::exchange(waiting_, {})) {
+    one.record.unnamed = true;
+    add(one.record, std::move(one.stored));
+  }
   for (auto& [worker, end] : std::exchange(ends_, {})) store_end(std::move(end));
 }
 

@@ -60,7 +60,9 @@ std::vector<std::string> symbolizer_places() {
   char buffer[PATH_MAX];
   const auto length = ::readlink("/proc/self/exe", buffer, sizeof buffer);
   const std::string own(buffer, length > 0 ? static_cast<std::size_t>(length) : 0);
-  return {own.substr(0, own.rfind('/')) + program_name, REFORK_LIBEXECDIR + std::string(program_name)};
+  const std::string directory = own.substr(0, own.rfind('/'));
+  return {directory + program_name, directory + "/" REFORK_LIBEXEC_FROM_BIN + program_name,
+          REFORK_LIBEXECDIR + std::string(program_name)};
 }
 
 Symbolizer::Symbolizer(Loop& loop, Setup setup)

@@ -17,7 +17,8 @@
 
 namespace refork::supervisor {
 
-// refork-symbolizer beside reforkd's own executable, otherwise where it is installed.
+// refork-symbolizer beside reforkd's own executable, otherwise where an installation has it from there, and
+// at last where it was to be installed.
 std::vector<std::string> symbolizer_places();
 
 // Asks refork-symbolizer, one process for each user that workers run as, started when it is needed. Its

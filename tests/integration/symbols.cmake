@@ -15,6 +15,7 @@ symbol_subject(symbol_subject_changed_O2 LIBRARY refork::refork_static OPTIONS -
 refork_test(symbols_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/symbols_test.cc
             LINK daemon_support LABELS integration TIMEOUT 120)
 target_compile_definitions(symbols_test PRIVATE
+  BUILD_DIRECTORY="${CMAKE_BINARY_DIR}"
   SYMBOL_SUBJECT_SOURCE="${CMAKE_CURRENT_LIST_DIR}/symbol_subject.cc"
   INSTALLED_SYMBOLIZER="${CMAKE_INSTALL_FULL_LIBEXECDIR}/refork/refork-symbolizer")
 add_dependencies(symbols_test symbol_subject_shared_O0 symbol_subject_shared_O2 symbol_subject_static_O0

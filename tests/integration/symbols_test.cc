@@ -116,6 +116,7 @@ TEST_P(EveryBuild, TheFirstOwnFrameIsTheThrowingFunctionAtTheThrowingLine) {
   Subject service(subject(GetParam()));
   const json failure = service.fail("parse broken");
   expect_place(failure, "app::check(", "check");
+  EXPECT_EQ(failure["unnamed"], false);
   EXPECT_EQ(failure["build_ids"].count(subject(GetParam())), 1u) << failure["build_ids"];
   expect_place(service.fail("store full"), "app::store(", "store");
 }
@@ -196,6 +197,28 @@ TEST(Symbols, AProgramReplacedOnDiskIsStillReadAsItRuns) {
   expect_place(failure, "app::check(", "check");
 }
 
+std::string contents(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(Symbols, TheHelperIsFoundBelowWhateverPrefixReforkdIsInstalled) {
+  OpenDir directory;
+  const std::string prefix = directory.file("prefix");
+  run({"cmake", "--install", BUILD_DIRECTORY, "--component", "Unspecified", "--prefix", prefix});
+  const std::string reforkd = prefix + "/bin/reforkd";
+  {
+    Subject service(subject("static_O2"), reforkd);
+    expect_place(service.fail("parse broken"), "app::check(", "check");
+  }
+  EXPECT_THAT(contents(prefix + "/lib/systemd/system/reforkd.service"),
+              HasSubstr("\nExecStart=" + reforkd + " --config"));
+  const std::string schema = prefix + "/share/refork/refork.schema.json";
+  EXPECT_TRUE(fs::exists(schema));
+  EXPECT_THAT(contents(prefix + "/share/doc/refork/refork.json.example"),
+              HasSubstr("\"$schema\": \"" + schema + "\""));
+}
+
 TEST(Symbols, WithoutAHelperFailuresAreStoredAsTheyAreWithOneWarning) {
   if (fs::exists(INSTALLED_SYMBOLIZER)) GTEST_SKIP() << "there is one installed";
   TempDir directory;
@@ -204,6 +227,9 @@ TEST(Symbols, WithoutAHelperFailuresAreStoredAsTheyAreWithOneWarning) {
   const json failure = service.fail("parse broken");
   EXPECT_EQ(failure["message"], "broken");
   EXPECT_TRUE(first_own(failure)["file"].is_null());
+  EXPECT_EQ(failure["unnamed"], true);
+  EXPECT_THAT(service.daemon.ctl({"failures", "show", text(failure["id"])}).out,
+              HasSubstr("names        not known"));
   service.fail("store full");
   const std::string log = service.daemon.log();
   const std::string warning = "failures are recorded without the names of functions";

@@ -113,6 +113,16 @@ TEST_F(RenderTest, AFailureBeginsWithItsCauseItsRequestAndItsPlace) {
             "  #2  /usr/lib/web/server+0x1010\n");
 }
 
+TEST_F(RenderTest, ARecordWithoutNamesSaysWhyItHasNone) {
+  auto failure = *parse_failure(record);
+  const std::string hint =
+      "names        not known: refork-symbolizer gave none; the log of reforkd says why\n";
+  EXPECT_EQ(render_failure(failure, view).find(hint), std::string::npos);
+  std::string unnamed = record;
+  unnamed.insert(unnamed.rfind('}'), R"(,"unnamed":true)");
+  EXPECT_NE(render_failure(*parse_failure(unnamed), view).find(hint), std::string::npos);
+}
+
 // clang-format off
 constexpr const char* crash = R"json({"id":"01ab","time_ms":1790000000000,"service":"web","slot":0,"worker":17,
   "pid":4720,"kind":"signal","type":null,"message":"killed by SIGSEGV","request":{"label":"GET /x","age_ms":12},

@@ -86,7 +86,7 @@ TEST(Record, HasTheDocumentedShape) {
       R"({"function":null,"file":null,"line":null,"module":"/lib/libc.so.6","offset":7,"in_app":false}],)"
       R"("build_ids":{"/usr/bin/web":"00ff12ab"},)"
       R"("fingerprint":"0123456789abcdef","count":5,"in_flight_at_failure":9,"then":"serve",)"
-      R"("fault":null,"threads":null,"output_tail":null})");
+      R"("fault":null,"threads":null,"output_tail":null,"unnamed":false})");
 }
 
 FailureRecord of_a_crash() {
@@ -94,6 +94,7 @@ FailureRecord of_a_crash() {
   record.fault = Fault{11, -6, 0x7fff00000010, 99};
   record.threads = {{7, "web", "GET /hang", {{"spin", "a.cc", 3, "/usr/bin/web", 5, true}}}, {8, "", "", {}}};
   record.output_tail = "one\n\ttwo";
+  record.unnamed = true;
   return record;
 }
 
@@ -102,7 +103,8 @@ TEST(Record, OfACrashOrAHangTellsOfTheProcessAsAWhole) {
   for (const char* part :
        {R"("fault":{"signal":11,"si_code":-6,"address":"0x7fff00000010","sender":99})",
         R"("threads":[{"tid":7,"name":"web","request":"GET /hang","stack":[{"function":"spin",)",
-        R"({"tid":8,"name":null,"request":null,"stack":[]}])", R"("output_tail":"one\n\ttwo")"})
+        R"({"tid":8,"name":null,"request":null,"stack":[]}])",
+        R"("output_tail":"one\n\ttwo","unnamed":true)"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
   const FailureRecord back = through(of_a_crash());
   EXPECT_EQ(encode(back), text);

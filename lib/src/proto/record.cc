@@ -117,6 +117,7 @@ Json to_json(const FailureRecord& record) {
   json["fault"] = record.fault ? fault_of(*record.fault) : Json();
   json["threads"] = record.threads.empty() ? Json() : array_of(record.threads, thread_stack);
   json["output_tail"] = or_null(record.output_tail);
+  json["unnamed"] = record.unnamed;
   return json;
 }
 

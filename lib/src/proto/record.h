@@ -89,6 +89,7 @@ struct FailureRecord {
   std::optional<Fault> fault;
   std::vector<ThreadStack> threads;  // of a process that was looked at as a whole, those with a request first
   std::string output_tail;           // the last lines its process wrote
+  bool unnamed = false;  // refork-symbolizer was asked for the names of its stacks and gave none of one
 };
 
 // How a worker's drain and its process ended; completes the records of its failures.

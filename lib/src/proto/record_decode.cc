@@ -217,6 +217,7 @@ void read_process(FailureRecord& record, Fields& fields, Optional& optional) {
   record.fault = read_fault(optional.object("fault"), fields);
   record.threads = objects<ThreadStack>(optional.list("threads"), "threads", fields, read_thread);
   record.output_tail = optional.text("output_tail");
+  record.unnamed = optional.flag("unnamed", false);
 }
 
 }  // namespace
