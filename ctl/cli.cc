@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "ctl/text.h"
 #include "refork/version.hpp"
@@ -35,6 +38,21 @@ constexpr std::array<Verb, 6> verbs = {{
     {"kill", "Kill", "SERVICE/SLOT|ID", "Kill one worker at once; it is replaced"},
 }};
 
+// What --kind takes; a test compares them with those of the records.
+const std::vector<std::string> kinds = {"exception", "error", "signal", "terminate", "hang", "timeout",
+                                        "deadline",  "oom",   "exit",   "protocol",  "boot", "handler"};
+
+std::string all_kinds() {
+  std::string text;
+  for (const auto& kind : kinds) text += (text.empty() ? "" : ", ") + kind;
+  return text;
+}
+
+std::string check_kind(const std::string& kind) {
+  if (std::ranges::find(kinds, kind) != kinds.end()) return "";
+  return "no kind \"" + escape(kind) + "\"; there are: " + all_kinds();
+}
+
 const char* const footer =
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service is stopped, 4 access denied,\n"
     "5 no reforkd at the socket.";
@@ -55,7 +73,8 @@ void add_why(CLI::App& app, Invocation& call) {
 void add_failures(CLI::App& app, Invocation& call) {
   auto* sub = app.add_subcommand("failures", "List the recorded failures, newest first");
   sub->add_option("--service", call.filter.service, "Only of this service");
-  sub->add_option("--kind", call.filter.kind, "Only of this kind: exception, error, signal, exit, boot ...");
+  sub->add_option("--kind", call.filter.kind, "Only of this kind: " + all_kinds())
+      ->check(CLI::Validator(check_kind, ""));
   sub->add_option("--since", call.since,
                   "Only later ones: 10m, 2h, 3d (ago), \"2026-11-22 10:00\", @UNIXTIME");
   sub->add_option("-n,--limit", call.filter.limit, "At most this many")
@@ -148,6 +167,12 @@ std::optional<std::string> unknown_command(const CLI::App& app, int argc, const 
   return std::nullopt;
 }
 
+// Of the command that was begun: "reforkctl failures show --help".
+std::string help_of(const CLI::App& app) {
+  const auto begun = app.get_subcommands();
+  return app.get_name() + " " + (begun.empty() ? "--help" : help_of(*begun.front()));
+}
+
 }  // namespace
 
 std::variant<Invocation, Farewell> parse_command_line(int argc, const char* const* argv) {
@@ -172,7 +197,8 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
     std::ostringstream out, err;
     const bool asked = app.exit(outcome, out, err) == 0;
     if (asked) return Farewell{Exit::ok, out.str()};
-    return Farewell{Exit::usage, "reforkctl: " + std::string(outcome.what()) + "\nTry reforkctl --help\n"};
+    return Farewell{Exit::usage,
+                    "reforkctl: " + std::string(outcome.what()) + "\nTry " + help_of(app) + "\n"};
   }
   call.name = app.get_subcommands().front()->get_name();
   if (!call.operation.verb.empty()) call.command = Command::operate;

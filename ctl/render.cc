@@ -134,7 +134,7 @@ std::string render_failures(const std::vector<Failure>& failures, const View& vi
   if (failures.empty()) return "No failures.\n";
   const bool requests = view.width == 0 || view.width >= for_requests;
   const bool all = view.width == 0 || view.width >= for_all;
-  std::vector<Column> columns = {{"TIME"}, {"ID", false, true}, {"WHERE"}};
+  std::vector<Column> columns = {{"TIME"}, {"ID", false, true}, {"SLOT"}};
   if (all) columns.insert(columns.end(), {{"KIND"}, {"COUNT", true}});
   columns.push_back({"ERROR"});
   if (requests) columns.push_back({"REQUEST"});

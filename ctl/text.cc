@@ -197,6 +197,11 @@ std::vector<std::size_t> Table::widths(std::size_t available) const {
   return widths;
 }
 
+std::size_t Table::columns_before_last() const {
+  const auto all = widths(0);
+  return std::accumulate(all.begin(), all.end() - 1, indent_.size() + gap * (all.size() - 1));
+}
+
 std::string Table::line(const std::vector<Cell>& row, const std::vector<std::size_t>& widths,
                         const View& view) const {
   std::string out = indent_;

@@ -57,6 +57,8 @@ class Table {
       : columns_(std::move(columns)), indent_(std::move(indent)) {}
   void add(std::vector<Cell> row);
   std::string text(const View& view) const;
+  // What is taken by all columns but the last one, uncut, and the gap before that.
+  std::size_t columns_before_last() const;
 
  private:
   std::vector<std::size_t> widths(std::size_t available) const;

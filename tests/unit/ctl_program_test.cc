@@ -6,6 +6,7 @@
 #include "bus_fixture.h"
 #include "ctl/cli.h"
 #include "ctl/commands.h"
+#include "proto/record.h"
 
 namespace refork::bus {
 namespace {
@@ -51,9 +52,30 @@ TEST(CommandLine, WrongUsageIsTwo) {
                             {"scale", "web", "x"},
                             {"failures", "-n", "0"},
                             {"failures", "-n", "1001"},
+                            {"failures", "--kind", "foo"},
                             {"events", "-n", "0"}})
     EXPECT_EQ(std::get<ctl::Farewell>(parse(words)).code, ctl::Exit::usage);
   EXPECT_EQ(std::get<ctl::Farewell>(parse({"--version"})).text, "reforkctl 0.1.0\n");
+}
+
+TEST(CommandLine, AMistakeNamesTheHelpOfItsCommand) {
+  EXPECT_THAT(std::get<ctl::Farewell>(parse({"failures", "show"})).text,
+              HasSubstr("Try reforkctl failures show --help\n"));
+  EXPECT_THAT(std::get<ctl::Farewell>(parse({})).text, HasSubstr("Try reforkctl --help\n"));
+}
+
+TEST(CommandLine, AKindIsOneOfThoseThatRecordsHave) {
+  std::string all;
+  for (const auto name : base::EnumNames<Kind>::names) {
+    const std::string kind(name);
+    all += (all.empty() ? "" : ", ") + kind;
+    for (const auto& words : {std::vector{"failures", "--kind", kind.c_str()},
+                              std::vector{"failures", "top", "--kind", kind.c_str()}})
+      EXPECT_EQ(std::get<ctl::Invocation>(parse(words)).filter.kind, kind);
+  }
+  EXPECT_THAT(std::get<ctl::Farewell>(parse({"failures", "--kind", "foo"})).text,
+              HasSubstr("no kind \"foo\"; there are: " + all));
+  EXPECT_THAT(std::get<ctl::Farewell>(parse({"failures", "--help"})).text, HasSubstr("boot"));
 }
 
 TEST(CommandLine, SinceIsATimeOrHowLongAgo) {

@@ -250,15 +250,29 @@ TEST_F(RenderTest, TheMostFrequentFailuresAreOneLineEach) {
   view.width = 0;
   EXPECT_EQ(render_top({some_group(), bare}, view),
             "COUNT  LAST SEEN            FIRST SEEN           SERVICES  NEWEST ID  "
-            "ERROR                             WHERE\n"
+            "WHERE                              ERROR\n"
             " 1203  2026-09-21 14:15:00  2026-09-21 14:13:20  api,web   01ab       "
-            "std::runtime_error: no such\\trow  handle(Request&) at src/app.cc:42\n"
+            "handle(Request&) at src/app.cc:42  std::runtime_error: no such\\trow\n"
             "    1  1970-01-01 00:00:00  1970-01-01 00:00:00  web       02         "
-            "boot                              -\n");
+            "-                                  boot\n");
   view.width = 90;
   EXPECT_EQ(render_top({some_group()}, view),
-            "COUNT  LAST SEEN       SERVICES  NEWEST ID  ERROR                             WHERE\n"
-            " 1203  09-21 14:15:00  api,web   01ab       std::runtime_error: no such\\trow  app.cc:42\n");
+            "COUNT  LAST SEEN       SERVICES  NEWEST ID  WHERE      ERROR\n"
+            " 1203  09-21 14:15:00  api,web   01ab       app.cc:42  std::runtime_error: no such\\trow\n");
+  auto long_id = some_group();
+  long_id.id = "1a20408f808-260147de-0001";
+  EXPECT_EQ(render_top({long_id}, view),
+            "COUNT  LAST SEEN       SERVICES  WHERE      ERROR\n"
+            " 1203  09-21 14:15:00  api,web   app.cc:42  std::runtime_error: no such\\trow\n");
+  view.width = 120;
+  EXPECT_NE(render_top({long_id}, view).find(long_id.id + "  app.cc:42  std::runtime_error"),
+            std::string::npos);
+  view.width = 48;
+  EXPECT_NE(render_top({long_id}, view).find("  app.cc:42  "), std::string::npos);
+  long_id.where->file.clear();
+  long_id.where->module = "/usr/lib/web/server";
+  long_id.where->offset = 0xd16e;
+  EXPECT_NE(render_top({long_id}, view).find("  server+0xd16e  "), std::string::npos);
   EXPECT_EQ(render_top({}, view), "No failures.\n");
   EXPECT_FALSE(parse_group("[]"));
 }
@@ -266,7 +280,7 @@ TEST_F(RenderTest, TheMostFrequentFailuresAreOneLineEach) {
 TEST_F(RenderTest, FailuresAreOneLineEach) {
   const std::vector<Failure> failures = {*parse_failure(record)};
   EXPECT_EQ(render_failures(failures, view),
-            "TIME            ID    WHERE  ERROR                                           REQUEST\n"
+            "TIME            ID    SLOT   ERROR                                           REQUEST\n"
             "09-21 14:13:20  01ab  web/0  std::runtime_error: no such \\x1b[2Jrow\\nat all  GET /error?…\n");
   EXPECT_EQ(render_failures({}, view), "No failures.\n");
 }
