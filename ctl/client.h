@@ -38,6 +38,7 @@ class Client {
   // The error's code is connect(2)'s, or ECONNRESET where reforkd does not let anybody in.
   static base::Result<Client> connect(const std::string& path);
 
+  base::Result<void> ping();  // is somebody there who lets us in?
   base::Result<Status> status();
   // TARGET is "SERVICE" or "SERVICE/SLOT".
   base::Result<Why> why(const std::string& target);
@@ -74,7 +75,6 @@ class Client {
   base::Result<MessagePtr> new_call(const char* path, const char* interface, const char* method);
   base::Result<MessagePtr> call(sd_bus_message* message);
   base::Result<std::vector<std::string>> list(const char* method, const FailureFilter& filter);
-  base::Result<void> ping();
   base::Result<SlotPtr> subscribe(const char* signal, sd_bus_message_handler_t handler, Subscription& to);
   base::Result<void> process_until(const std::function<bool()>& done);
   static int on_event_signal(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept;

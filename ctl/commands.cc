@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "base/words.h"
@@ -163,6 +165,23 @@ int operate(Client& client, const Invocation& call, const Console& console) {
   return Exit::ok;
 }
 
+// A reforkd that is started again, or executes itself anew, is back by then.
+constexpr std::chrono::seconds back_within{5};
+constexpr std::chrono::milliseconds ask_again{100};
+
+// Whether one that lets us in answers at the socket in time.
+base::Result<Client> connect_again(const std::string& path) {
+  const auto deadline = std::chrono::steady_clock::now() + back_within;
+  for (;;) {
+    auto next = Client::connect(path);
+    auto there = next ? next->ping() : base::Result<void>(next.error());
+    if (there) return next;
+    if (std::chrono::steady_clock::now() >= deadline) return there.error();
+    std::this_thread::sleep_for(ask_again);
+  }
+}
+
+// Goes on with the next reforkd where one ends: what happens between the two is not seen.
 int follow_events(Client& client, const Invocation& call, const Console& console) {
   std::uint64_t left = call.count.value_or(UINT64_MAX);
   View view = console.view;
@@ -175,9 +194,17 @@ int follow_events(Client& client, const Invocation& call, const Console& console
     on_message = [&](std::uint64_t worker, std::string_view json) {
       return show(call.json ? message_json(worker, json) : render_message(worker, json, view));
     };
-  const auto result = client.follow(
-      [&](const Event& event) { return show(call.json ? event_json(event) : render_event(event, view)); },
-      on_message);
+  const auto on_event = [&](const Event& event) {
+    return show(call.json ? event_json(event) : render_event(event, view));
+  };
+  auto result = client.follow(on_event, on_message);
+  while (!result && result.error().code == ECONNRESET) {
+    complain(console, "reforkd closed the connection; waiting for it to come back", Exit::failed);
+    auto next = connect_again(call.control);
+    if (!next) return no_way_in(console, call.control, next.error());
+    complain(console, "reforkd is back", Exit::failed);
+    result = next->follow(on_event, on_message);
+  }
   return result ? int{Exit::ok} : refuse(console, result.error());
 }
 

@@ -217,6 +217,14 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
   enter_draining(worker, DrainReason::error, now, out);
 }
 
+// What is missing most often.
+std::string Service::unready_hint() const {
+  if (!linked()) return "it has not said READY=1 to its NOTIFY_SOCKET";
+  return "it has not called ready() of librefork; a program that does not link that needs \"ready\": "
+         "\"exec\" or "
+         "\"notify\"";
+}
+
 void Service::kill_now(Worker& worker, Time now, Effects& out) {
   const std::string told = worker.kill_sent ? worker.why : "";
   if (worker.killed_by_order) {
@@ -228,7 +236,7 @@ void Service::kill_now(Worker& worker, Time now, Effects& out) {
     worker.why = "its drain took longer than " + say_duration(drain_time(worker));
   } else if (!worker.failed_boot) {
     worker.failed_boot = true;
-    worker.why = "not ready within " + say_duration(config_.start_timeout);
+    worker.why = "not ready within " + say_duration(config_.start_timeout) + ": " + unready_hint();
   }
   worker.deadline = now + kill_again;
   worker.kill_sent = true;

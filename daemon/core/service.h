@@ -202,6 +202,7 @@ class Service {
   std::optional<Time> due(const Worker& worker) const;
   Millis drain_time(const Worker& worker) const;
   void settle(Time now, Effects& out);  // after every input: slots, waiting drains, reload, jobs
+  std::string unready_hint() const;
   bool linked() const { return config_.ready == ReadyBy::library; }
 
   // service_slots.cc: which slot gets a worker when, and which drain may begin

@@ -127,6 +127,33 @@ TEST_F(Operator, FollowsEvents) {
     EXPECT_TRUE(events.wait_for_line(std::string("\"type\":\"") + type + '"')) << type;
 }
 
+TEST_F(Operator, FollowsEventsAcrossTheDeathAndTheReexecutionOfReforkd) {
+  Process::Options options;
+  options.argv = {built_program("reforkctl"), "--control", daemon_.control(), "--json", "events"};
+  const Process events(std::move(options));
+  const auto back = [&events] {
+    const std::string text = events.errors();
+    std::size_t count = 0;
+    for (auto at = text.find("reforkd is back"); at != text.npos; at = text.find("reforkd is back", at + 1))
+      ++count;
+    return count;
+  };
+  const auto heard_again = [&] {
+    const std::size_t before = events.output().size();
+    return wait_until([&] {
+      http_get(daemon_.address(), "/error");
+      return events.output().find("worker-ended", before) != std::string::npos;
+    });
+  };
+  ASSERT_TRUE(heard_again());
+  daemon_.kill();
+  ASSERT_TRUE(wait_until([&] { return back() == 1; })) << events.errors();
+  EXPECT_TRUE(heard_again());
+  EXPECT_EQ(daemon_.ctl({"daemon-reexec"}).code, 0);
+  ASSERT_TRUE(wait_until([&] { return back() == 2; })) << events.errors();
+  EXPECT_TRUE(heard_again());
+}
+
 TEST_F(Operator, IsToldWhenNotConnectedOrWrong) {
   EXPECT_EQ(daemon_.ctl({"nonsense"}).code, 2);
   EXPECT_EQ(daemon_.ctl({"send", "web", "no json"}).code, 2);

@@ -192,6 +192,16 @@ TEST(MembersOfGuides, AnErrorOfWhatARequestStartedGoesToTheDomainItIsAMemberOf) 
   }
 }
 
+TEST(Readme, ItsServerAloneSaysThatItHasNothingToListenOn) {
+  Process alone({{built_program("tests/guides/readme_server")}, {}, {}, {}, {}, {}});
+  EXPECT_TRUE(alone.wait_for_error_line("not under reforkd, and no listening sockets were passed on"));
+  const auto [fd, port] = listen_tcp();
+  Process given({{built_program("tests/guides/readme_server")}, {}, {fd.get()}, {}, {}, {}});
+  const Address address = Address::tcp(port);
+  EXPECT_EQ(http_get(address, "/").body, "ok");
+  EXPECT_EQ(given.errors(), "");
+}
+
 TEST(Readme, ItsServerServesAndStops) {
   Daemon daemon = web_of(built_program("tests/guides/readme_server"));
   const Answer answer = http_get(daemon.address(), "/");

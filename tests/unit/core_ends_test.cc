@@ -302,7 +302,10 @@ TEST(Ends, NotReadyInTimeIsKilledAndABootFailure) {
   scene.pass(Millis(10000));
   EXPECT_EQ(scene.count<Kill>(), 1u);
   scene.die(1, SIGKILL);
-  EXPECT_EQ(scene.all<Report>().at(0).message, "not ready within 10s");
+  EXPECT_EQ(
+      scene.all<Report>().at(0).message,
+      "not ready within 10s: it has not called ready() of librefork; a program that does not link that needs "
+      "\"ready\": \"exec\" or \"notify\"");
   EXPECT_EQ(scene.all<Report>().at(0).kind, Kind::boot);
 }
 

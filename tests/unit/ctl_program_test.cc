@@ -1,6 +1,7 @@
 // The whole of reforkctl against the real Bus: command lines, exit codes, words.
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <fstream>
 
 #include "bus_fixture.h"
@@ -238,15 +239,25 @@ TEST_F(ProgramTest, EventsStopAfterTheGivenNumber) {
   EXPECT_EQ(std::count(said.out.begin(), said.out.end(), '\n'), 2);
 }
 
-TEST_F(ProgramTest, EventsEndWithTheDaemon) {
-  std::vector<const char*> words = {"events", "--control", path_.c_str()};
-  auto result = std::async(std::launch::async, [&] { return run(words, false); });
-  const int before = operations_.status_reads;
-  ASSERT_TRUE(turn_until([&] { return operations_.status_reads > before; })) << "a connection was admitted";
+TEST_F(ProgramTest, EventsEndWithADaemonThatDoesNotComeBack) {
+  const auto line = parse({"events", "--control", path_.c_str()});
+  std::atomic<bool> heard = false;
+  std::string err;
+  ctl::Console console;
+  console.out = [&](std::string_view) { heard = true; };
+  console.err = [&](std::string_view text) { err += text; };
+  console.now_ms = [] { return std::uint64_t{1'000'000}; };
+  auto result =
+      std::async(std::launch::async, [&] { return ctl::run(std::get<ctl::Invocation>(line), console); });
+  ASSERT_TRUE(turn_until([&] {
+    bus_->event({1, 1'000'000, "worker-ready", "web", 1, 18, 4730, "after 12 ms"});
+    return heard.load();
+  }));
   bus_->close();
-  const auto said = result.get();
-  EXPECT_EQ(said.code, 1);
-  EXPECT_EQ(said.err, "reforkctl: reforkd closed the connection\n");
+  EXPECT_EQ(result.get(), 5);
+  EXPECT_THAT(err, StartsWith("reforkctl: reforkd closed the connection; waiting for it to come back\n"
+                              "reforkctl: no reforkd at " +
+                              path_));
 }
 
 TEST_F(ProgramTest, CheckConfigNeedsNoDaemon) {

@@ -308,10 +308,12 @@ void Worker::Impl::set_timer() noexcept {
 
 void Worker::Impl::ready() {
   if (worker::in_forked_child() || ready_said_.exchange(true)) return;
-  if (link_)
-    post(proto::Ready{});
-  else
-    worker::notify_manager("READY=1");
+  if (link_) return post(proto::Ready{});
+  worker::notify_manager("READY=1");
+  if (environment_.listeners.empty())
+    worker::complain(
+        "not under reforkd, and no listening sockets were passed on: only one that the program makes itself "
+        "serves");
 }
 
 bool Worker::Impl::send(std::string_view json) {
