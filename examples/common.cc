@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -16,9 +17,13 @@ namespace {
 
 constexpr std::uint16_t kDefaultPort = 8080;
 
+constexpr const char* kUsage =
+    "options: [--port P] [--show-query] [--threads N] [--contain-faults]\n"
+    "answers: / /pid, /error /error-code /error-late /error-handler (fail), /crash /abort (end the worker),\n"
+    "         /hang (never answers); ?delay=MS takes its time\n";
+
 [[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "%s\nusage: [--port P] [--show-query] [--threads N] [--contain-faults]\n",
-               why.c_str());
+  std::fprintf(stderr, "%s: %s\n%s", program_invocation_short_name, why.c_str(), kUsage);
   std::exit(2);
 }
 
@@ -53,6 +58,10 @@ Options parse_options(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view option = argv[i];
+    if (option == "--help") {
+      std::fputs(kUsage, stdout);
+      std::exit(0);
+    }
     if (option == "--show-query")
       options.show_query = true;
     else if (option == "--port")

@@ -12,7 +12,7 @@ mapfile -t packages < packaging/build-deps.txt
 packaging/install-deps.sh "${packages[@]}"
 
 say "Building (the first time takes a few minutes)"
-cmake --preset release >/dev/null
+cmake --preset release -DREFORK_BUILD_BENCH=ON -DREFORK_BUILD_EXAMPLES=ON >/dev/null
 [ -t 1 ] || echo "(its output: build/release/build.log)"
 build=(cmake --build --preset release --target reforkd reforkctl http_asio load)
 if [ -t 1 ]; then

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <csignal>
+#include <cstdlib>
 
 #include "e2e/scene.h"
 
@@ -190,6 +191,17 @@ TEST(MembersOfGuides, AnErrorOfWhatARequestStartedGoesToTheDomainItIsAMemberOf) 
     EXPECT_EQ(exit->code, 0) << program << ": " << process.errors();
     EXPECT_EQ(process.output(), "cache: out of date\n") << program;
   }
+}
+
+TEST(UnlinkedGuide, ItsServerServesAndEndsCleanly) {
+  if (std::system("python3 -c '' 2>/dev/null") != 0) GTEST_SKIP() << "needs python3";
+  Daemon daemon = web({"--workers", "2", "--ready", "exec"}, {"python3", UNLINKED_SERVER});
+  ASSERT_TRUE(daemon.wait_for_state("running"));
+  EXPECT_EQ(http_get(daemon.address(), "/").status, 200);
+  EXPECT_THAT(daemon.failures(), testing::IsEmpty());
+  const auto ends = ends_after_stop(daemon);
+  EXPECT_EQ(ends.size(), 2U);
+  for (const End& end : ends) EXPECT_EQ(end.outcome, "clean") << end.cause;
 }
 
 TEST(Readme, ItsServerAloneSaysThatItHasNothingToListenOn) {

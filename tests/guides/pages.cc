@@ -28,6 +28,7 @@ Block block_of(const std::string& opening) {
   if (equals != use.npos) block.name = use.substr(equals + 1);
   const std::string kind = block.language + ' ' + use.substr(0, equals);
   if (kind == "cpp program" || kind == "c program") block.use = Use::program;
+  if (kind == "py script") block.use = Use::script;
   if (kind == "cpp excerpt" || kind == "c excerpt") block.use = Use::excerpt;
   if (kind == "sh run") block.use = Use::run;
   if (kind == "sh build") block.use = Use::build;

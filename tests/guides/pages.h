@@ -10,6 +10,7 @@ namespace refork::test {
 // What a block is for, by the line that opens it.
 enum class Use {
   program,  // ```cpp program=NAME, ```c program=NAME: compiled and run
+  script,   // ```py script=NAME: run
   excerpt,  // ```cpp excerpt=NAME: lines of that program
   run,      // ```sh run: typed by the test
   output,   // ```text output: what the commands before it print; … stands for anything
