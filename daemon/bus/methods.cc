@@ -74,9 +74,9 @@ std::string verb_of(sd_bus_message* message) {
   return verb;
 }
 
-void tell_who(Connection& connection, const std::string& verb, const std::string& target) {
+void tell_who(Connection& connection, const std::string& verb) {
   const auto uid = connection.peer().uid;
-  connection.host().operations().asked(verb, target, uid == 0 ? "root" : "uid " + std::to_string(uid));
+  connection.host().operations().asked(verb, uid == 0 ? "root" : "uid " + std::to_string(uid));
 }
 
 template <Target where, auto operation>
@@ -86,7 +86,7 @@ int operate(sd_bus_message* message, void* userdata, sd_bus_error* error) noexce
     int wait = 0;
     if (const int r = read_target<where>(message, target); r < 0) return r;
     if (const int r = sd_bus_message_read(message, "b", &wait); r < 0) return r;
-    tell_who(connection, verb_of(message), target);
+    tell_who(connection, verb_of(message));
     return answer_later<void>(connection, message, wait != 0, [&](Operations::Done done) {
       (connection.host().operations().*operation)(target, std::move(done));
     });
@@ -101,7 +101,7 @@ int scale(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept
     int wait = 0;
     if (const int r = read_target<where>(message, target); r < 0) return r;
     if (const int r = sd_bus_message_read(message, "ub", &workers, &wait); r < 0) return r;
-    tell_who(connection, verb_of(message) + " " + std::to_string(workers), target);
+    tell_who(connection, verb_of(message) + " " + std::to_string(workers));
     return answer_later<void>(connection, message, wait != 0, [&](Operations::Done done) {
       connection.host().operations().scale(target, workers, std::move(done));
     });

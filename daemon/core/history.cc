@@ -41,6 +41,30 @@ bool is(const HistoryEntry& entry, std::string_view what, WorkerId worker) {
   return entry.what == what && entry.worker == worker;
 }
 
+// An entry among those of other lists: by time, then by number, but for a failure, which in its own list may
+// stand before what has a lower one.
+struct Placed {
+  std::uint64_t rank;
+  const HistoryEntry* entry;
+};
+
+template <class Entries>
+void place(std::vector<Placed>& all, const Entries& entries) {
+  const auto first = static_cast<std::ptrdiff_t>(all.size());
+  const HistoryEntry* after = nullptr;
+  std::uint64_t rank = 0;
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+    const bool together = after != nullptr && after->time_ms == entry->time_ms;
+    rank = together ? std::min(rank, entry->number) : entry->number;
+    all.push_back({rank, after = &*entry});
+  }
+  std::reverse(all.begin() + first, all.end());
+}
+
+bool placed_before(const Placed& one, const Placed& other) {
+  return std::pair(one.entry->time_ms, one.rank) < std::pair(other.entry->time_ms, other.rank);
+}
+
 // The newest entry that satisfies it.
 template <class Entries, class Predicate>
 auto* newest(Entries& entries, Predicate&& predicate) {
@@ -52,6 +76,12 @@ void note_wait(HistoryEntry& entry, const HistoryEntry* since, std::string_view 
   if (!since || since->time_ms > entry.time_ms) return;
   entry.waited_ms = entry.time_ms - since->time_ms;
   entry.waited_for = what_for;
+}
+
+// What a failure led to in the same moment, and was told before it: all but that its worker was started.
+bool came_of(const HistoryEntry& entry, const HistoryEntry& failure) {
+  return entry.time_ms == failure.time_ms && entry.what != "failure" &&
+         !(entry.what == "worker-started" && entry.worker <= failure.worker);
 }
 
 // By worker, each by time.
@@ -77,6 +107,21 @@ const HistoryEntry* cause_of(const HistoryEntry& entry, const Failures& failures
 bool asked_for(const HistoryEntry& entry) {
   return entry.what == "worker-draining" && entry.text.starts_with(drains_because) &&
          !entry.text.ends_with("error");
+}
+
+// Whether that is what an operator's order leads to. Nobody orders a recycle.
+bool is_order_for(const HistoryEntry& order, const HistoryEntry& drain) {
+  struct Leads {
+    std::string_view verb, reason;
+  };
+  static constexpr Leads known[] = {{"drain", "operator"},
+                                    {"scale", "operator"},
+                                    {"reload", "reload"},
+                                    {"stop", "stop"},
+                                    {"restart", "stop"}};
+  return std::ranges::any_of(known, [&](const Leads& leads) {
+    return order.text.starts_with(leads.verb) && drain.text.ends_with(leads.reason);
+  });
 }
 
 void link(std::vector<HistoryEntry>& all) {
@@ -122,7 +167,13 @@ void History::trace_drain(HistoryEntry& entry) {
       slot, [&](const auto& other) { return is(other, "worker-tainted", entry.worker); });
   if (tainted != slot.end()) note_wait(entry, &*tainted, tainted->text);
   if (!asked_for(entry)) return;
-  const auto order = [](const auto& other) { return other.what == "operator"; };
+  // Of all orders only one that this worker was there for, and that is for this.
+  const auto* started =
+      newest(slot, [&](const auto& other) { return is(other, "worker-started", entry.worker); });
+  const auto order = [&](const auto& other) {
+    return other.what == "operator" && (other.worker == 0 || other.worker == entry.worker) &&
+           (!started || started->time_ms <= other.time_ms) && is_order_for(other, entry);
+  };
   const auto *of_slot = newest(slot, order), *of_service = newest(service_, order);
   if (of_slot && (!of_service || of_slot->time_ms > of_service->time_ms)) of_service = of_slot;
   if (of_service) entry.by = of_service->by;
@@ -174,7 +225,8 @@ void History::failed(const FailureRow& row, std::string_view summary) {
   keep(std::move(entry));
 }
 
-void History::finished(WorkerId worker, std::optional<std::uint64_t> completed, std::uint64_t cut) {
+void History::finished(WorkerId worker, std::optional<std::uint64_t> completed,
+                       std::optional<std::uint64_t> cut) {
   for (auto& [slot, entries] : slots_)
     if (auto* const ended =
             newest(entries, [&](const auto& entry) { return is(entry, "worker-ended", worker); })) {
@@ -207,16 +259,22 @@ void History::restore(HistoryEntry entry) {
 void History::insert(HistoryEntry entry) {
   auto& entries = of(entry.slot);
   const std::size_t most = entry.slot ? kept_a_slot : kept_of_a_service;
-  const auto later = std::ranges::upper_bound(entries, entry, comes_before);
+  auto later = std::ranges::upper_bound(entries, entry, comes_before);
+  if (entry.what == "failure")
+    while (later != entries.begin() && came_of(*std::prev(later), entry)) --later;
   entries.insert(later, std::move(entry));
   if (entries.size() > most) entries.pop_front();
 }
 
 std::vector<HistoryEntry> History::entries(std::optional<std::uint32_t> slot) const {
-  std::vector<HistoryEntry> all(service_.begin(), service_.end());
+  std::vector<Placed> placed;
+  place(placed, service_);
   for (const auto& [number, entries] : slots_)
-    if (!slot || *slot == number) all.insert(all.end(), entries.begin(), entries.end());
-  std::ranges::sort(all, comes_before);
+    if (!slot || *slot == number) place(placed, entries);
+  std::ranges::stable_sort(placed, placed_before);
+  std::vector<HistoryEntry> all;
+  all.reserve(placed.size());
+  for (const auto& one : placed) all.push_back(*one.entry);
   link(all);
   return all;
 }

@@ -72,8 +72,8 @@ class History {
   void add(const Event& event);
   // With the time of the failure itself, which is told later: when its stack has its names.
   void failed(const FailureRow& row, std::string_view summary);
-  // Of its requests; `completed` where it was drained.
-  void finished(WorkerId worker, std::optional<std::uint64_t> completed, std::uint64_t cut);
+  // Of its requests, as far as they are known; `completed` where it was drained.
+  void finished(WorkerId worker, std::optional<std::uint64_t> completed, std::optional<std::uint64_t> cut);
 
   // One that an earlier History made; a later one of the same number takes its place.
   void restore(HistoryEntry entry);

@@ -28,8 +28,8 @@ class Operations {
   virtual DaemonStatus status() = 0;
   // TARGET is "SERVICE" or "SERVICE/SLOT".
   virtual base::Result<Why> why(std::string_view target) = 0;
-  // Who is about to ask for one of the following: for the history.
-  virtual void asked(std::string_view verb, std::string_view target, std::string_view by) = 0;
+  // Who is about to ask for one of the following: for the history, if it is not refused.
+  virtual void asked(std::string_view verb, std::string_view by) = 0;
   virtual void start(std::string_view service, Done done) = 0;
   virtual void stop(std::string_view service, Done done) = 0;
   virtual void restart(std::string_view service, Done done) = 0;  // stop, then start

@@ -58,7 +58,7 @@ class Supervisor : public core::Operations {
 
   core::DaemonStatus status() override;
   base::Result<core::Why> why(std::string_view target) override;
-  void asked(std::string_view verb, std::string_view target, std::string_view by) override;
+  void asked(std::string_view verb, std::string_view by) override;
   void start(std::string_view service, Done done) override;
   void stop(std::string_view service, Done done) override;
   void restart(std::string_view service, Done done) override;
@@ -76,6 +76,10 @@ class Supervisor : public core::Operations {
  private:
   Shared share();
   void order(std::string_view service, const ServiceRunner::Order& order, Done done);
+  using WorkerOrder =
+      std::function<base::Result<core::JobId>(core::Service&, core::WorkerId, core::Time, core::Effects&)>;
+  void order_worker(std::string_view target, const WorkerOrder& order, Done done);
+  void tell(const std::string& asked, const ServiceRunner& runner, core::WorkerId worker);
   void end_unknown_workers();
   void take_exits();
   std::vector<state::Listener> unwanted_listeners() const;
@@ -111,6 +115,7 @@ class Supervisor : public core::Operations {
   Services services_;
   core::WorkerId reserved_worker_ = 0;
   std::mt19937_64 random_;
+  std::string asked_;  // the order that comes next, and who gives it
   bool shutting_down_ = false;
 };
 

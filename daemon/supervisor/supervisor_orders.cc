@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <set>
+#include <utility>
 
 #include "os/listener.h"
 #include "os/process.h"
@@ -15,9 +16,20 @@ using base::Error;
 using base::Result;
 
 void Supervisor::order(std::string_view name, const ServiceRunner::Order& order, Done done) {
+  const auto asked = std::exchange(asked_, {});
   const auto runner = services_.find(name);
   if (!runner) return done(runner.error());
-  (*runner)->order(order, std::move(done));
+  (*runner)->order(order, std::move(done), [this, &asked, runner] { tell(asked, **runner, 0); });
+}
+
+void Supervisor::order_worker(std::string_view target, const WorkerOrder& order, Done done) {
+  const auto asked = std::exchange(asked_, {});
+  const auto found = services_.find_worker(target);
+  if (!found) return done(found.error());
+  const auto id = found->worker;
+  found->runner->order(
+      [&order, id](core::Service& s, core::Time now, core::Effects& out) { return order(s, id, now, out); },
+      std::move(done), [this, &asked, &found, id] { tell(asked, *found->runner, id); });
 }
 
 void Supervisor::start(std::string_view name, Done done) {
@@ -54,20 +66,20 @@ void Supervisor::scale(std::string_view name, std::uint32_t workers, Done done) 
 }
 
 void Supervisor::drain(std::string_view target, Done done) {
-  const auto found = services_.find_worker(target);
-  if (!found) return done(found.error());
-  const auto id = found->worker;
-  found->runner->order(
-      [id](core::Service& s, core::Time now, core::Effects& out) { return s.drain(id, now, out); },
+  order_worker(
+      target,
+      [](core::Service& s, core::WorkerId id, core::Time now, core::Effects& out) {
+        return s.drain(id, now, out);
+      },
       std::move(done));
 }
 
 void Supervisor::kill(std::string_view target, Done done) {
-  const auto found = services_.find_worker(target);
-  if (!found) return done(found.error());
-  const auto id = found->worker;
-  found->runner->order(
-      [id](core::Service& s, core::Time now, core::Effects& out) { return s.kill(id, now, out); },
+  order_worker(
+      target,
+      [](core::Service& s, core::WorkerId id, core::Time now, core::Effects& out) {
+        return s.kill(id, now, out);
+      },
       std::move(done));
 }
 
@@ -111,21 +123,20 @@ Result<core::Why> Supervisor::why(std::string_view target) {
   return why;
 }
 
+void Supervisor::asked(std::string_view verb, std::string_view by) {
+  asked_ = std::string(verb) + ", asked for by " + std::string(by);
+}
+
 // An order that makes no sense is told to whom gave it, and to nobody else.
-void Supervisor::asked(std::string_view verb, std::string_view target, std::string_view by) {
+void Supervisor::tell(const std::string& asked, const ServiceRunner& runner, core::WorkerId worker) {
+  if (asked.empty()) return;
   core::Event event;
   event.type = "operator";
-  event.text = std::string(verb) + ", asked for by " + std::string(by);
-  if (const auto runner = services_.find(target)) {
-    event.service = target;
-  } else if (const auto found = services_.find_worker(target)) {
-    const auto status = found->runner->service().workers().find(found->worker);
-    event.service = found->runner->service().config().name;
-    event.worker = found->worker;
-    event.slot = status->second.slot;
-  } else {
-    return;
-  }
+  event.text = asked;
+  event.service = runner.service().config().name;
+  event.worker = worker;
+  const auto& workers = runner.service().workers();
+  if (const auto known = workers.find(worker); known != workers.end()) event.slot = known->second.slot;
   events_.announce(std::move(event));
 }
 

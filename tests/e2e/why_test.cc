@@ -86,6 +86,19 @@ TEST(Why, AStoppedServiceNamesWhoStoppedIt) {
               AllOf(HasSubstr("stopped: no worker is wanted"), HasSubstr("stop, asked for by " + me)));
 }
 
+TEST(Why, ARefusedOrderLeavesNoTrace) {
+  const Daemon daemon = web_of("http_asio", {"--workers", "1"});
+  for (const std::vector<std::string>& order :
+       {std::vector<std::string>{"drain", "web"}, {"kill", "web/7"}, {"scale", "web", "100000"}})
+    EXPECT_EQ(daemon.ctl(order).code, 1) << order[0];
+  EXPECT_EQ(daemon.ctl({"restart", "web"}).code, 0);  // told once, though it is two orders
+  std::vector<std::string> told;
+  const json why = daemon.json({"why", "web"});
+  for (const auto& one : why["history"])
+    if (one["what"] == "operator") told.push_back(one["text"].get<std::string>().substr(0, 7));
+  EXPECT_THAT(told, testing::ElementsAre("restart"));
+}
+
 TEST(Why, ASlotThatDoesNotBootSaysAfterHowManyStartsAndUntilWhen) {
   const Daemon daemon =
       web({"--workers", "1", "--restart-backoff", "50ms,60s", "--start-timeout", "10s"}, {"/bin/false"});

@@ -44,8 +44,8 @@ class FakeOperations : public core::Operations {
     if (!reasons) return base::Error{ENOENT, "no service " + std::string(target)};
     return *reasons;
   }
-  void asked(std::string_view verb, std::string_view target, std::string_view by) override {
-    orders.push_back(std::string(verb) + " " + std::string(target) + " " + std::string(by));
+  void asked(std::string_view verb, std::string_view by) override {
+    orders.push_back(std::string(verb) + " " + std::string(by));
   }
   void start(std::string_view service, Done done) override { called("start", service, std::move(done)); }
   void stop(std::string_view service, Done done) override { called("stop", service, std::move(done)); }

@@ -57,7 +57,7 @@ TEST_F(BusTest, WhoOrdersIsToldBeforeTheOrder) {
   const std::string me = ::geteuid() == 0 ? "root" : "uid " + std::to_string(::geteuid());
   EXPECT_TRUE(operate({"Drain", "web/0", 0, "", true}));
   EXPECT_TRUE(operate({"Scale", "web", 7, "", true}));
-  EXPECT_THAT(operations_.orders, ElementsAre("drain web/0 " + me, "scale 7 web " + me));
+  EXPECT_THAT(operations_.orders, ElementsAre("drain " + me, "scale 7 " + me));
 }
 
 TEST_F(BusTest, TheReasonsArriveWhole) {

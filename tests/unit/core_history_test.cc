@@ -45,10 +45,12 @@ class Told : public Scene {
     row.worker = worker;
     history.failed(row, summary);
   }
-  void order(const std::string& text) {
+  void order(const std::string& text, WorkerId worker = 0, std::optional<std::uint32_t> slot = {}) {
     Event event;
     event.time_ms = now_ms();
     event.type = "operator";
+    event.worker = worker;
+    event.slot = slot;
     event.text = text;
     history.add(event);
   }
@@ -150,6 +152,55 @@ TEST(History, WhoAskedIsNamedWithWhatCameOfIt) {
   EXPECT_EQ(drained.by, "uid 1000");
   EXPECT_EQ(drained.failure, "");
   EXPECT_EQ(find(told.history.entries({}), "operator", 0).by, "uid 1000");
+}
+
+TEST(History, WhatNobodyAskedForIsNotSaidToBeAskedFor) {
+  ServiceConfig config = Scene::workers(2);
+  config.recycle.requests = 10;
+  Told told(config);
+  told.begin(2);
+  told.pass(Millis(10));
+  told.order("drain, asked for by root", 1, 0);
+  told.keep(told.service.drain(1, told.now, told.out));
+  told.tell();
+  EXPECT_EQ(find(told.history.entries(0), "worker-draining", 1).by, "root");
+  told.leave(1, 0);
+  told.ready(3);
+  told.tell();
+  told.service.on_usage(3, {10, 0}, told.now, told.out);
+  told.tell();
+  const auto recycled = find(told.history.entries(0), "worker-draining", 3);
+  EXPECT_EQ(recycled.text, "drains: recycle");
+  EXPECT_EQ(recycled.by, "");
+}
+
+TEST(History, AnOrderIsTheCauseOfNothingThatHappensToLaterWorkers) {
+  Told told(Scene::workers(1));
+  told.begin(1);
+  told.pass(Millis(10));
+  told.order("restart, asked for by root");
+  told.keep(told.service.stop(told.now, told.out));
+  told.tell();
+  told.leave(1, 0);
+  told.pass(Millis(10));
+  told.keep(told.service.start(told.now, told.out));
+  told.ready(2);
+  told.tell();
+  EXPECT_EQ(find(told.history.entries(0), "worker-draining", 1).by, "root");
+  told.pass(Millis(10));
+  told.keep(told.service.stop(told.now, told.out));  // reforkd itself ends
+  told.tell();
+  EXPECT_EQ(find(told.history.entries(0), "worker-draining", 2).by, "");
+}
+
+TEST(History, AFailureStandsBeforeWhatCameOfItInTheSameMoment) {
+  Told told(Scene::workers(1));
+  told.keep(told.service.start(told.now, told.out));
+  told.exit(1, 1);
+  told.tell();
+  told.tell_failure(1, 0, "01f3");
+  EXPECT_THAT(whats(told.history.entries(0)),
+              ElementsAre("worker-started", "failure", "worker-ended", "worker-backoff"));
 }
 
 TEST(History, AStartAfterABackoffSaysHowLongItWaited) {
