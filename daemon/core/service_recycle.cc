@@ -13,16 +13,31 @@ T own_limit(T limit, double factor) {
   return static_cast<T>(static_cast<double>(limit) * factor);
 }
 
+// In the unit that it is given in: "512 KB", "90 MB".
+std::string say_bytes(std::uint64_t bytes) {
+  constexpr std::uint64_t mega = std::uint64_t{1} << 20;
+  return bytes < mega ? std::to_string(bytes >> 10) + " KB" : std::to_string(bytes >> 20) + " MB";
+}
+
+// Why a worker goes that others of its age or use outlive.
+std::string say_limit(const std::string& own, const std::string& of_all) {
+  return "; its own limit is " + own + ", of " + of_all;
+}
+
 }  // namespace
 
 void Service::on_usage(WorkerId worker, const Usage& usage, Time now, Effects& out) {
   Worker* w = find(worker);
   if (!w || w->recycle_due || !accepts(w->state)) return;
   const auto& limits = config_.recycle;
-  if (limits.requests && usage.served >= own_limit(*limits.requests, w->recycle_factor))
-    w->recycle_why = "it has served " + std::to_string(usage.served) + " requests";
-  else if (limits.memory && usage.memory >= own_limit(*limits.memory, w->recycle_factor))
-    w->recycle_why = "it has " + std::to_string(usage.memory >> 20) + " MB of memory";
+  const auto most_requests = own_limit(limits.requests.value_or(0), w->recycle_factor);
+  const auto most_memory = own_limit(limits.memory.value_or(0), w->recycle_factor);
+  if (limits.requests && usage.served >= most_requests)
+    w->recycle_why = "it has served " + std::to_string(usage.served) + " requests" +
+                     say_limit(std::to_string(most_requests), std::to_string(*limits.requests));
+  else if (limits.memory && usage.memory >= most_memory)
+    w->recycle_why = "it has " + say_bytes(usage.memory) + " of memory" +
+                     say_limit(say_bytes(most_memory), say_bytes(*limits.memory));
   else
     return;
   w->recycle_due = now;
@@ -39,7 +54,8 @@ void Service::mark_old(Time now) {
     const auto at = recycle_age_reached(worker);
     if (!at || now < *at) continue;
     worker.recycle_due = *at;
-    worker.recycle_why = "it is " + say_duration(now - worker.since) + " old";
+    worker.recycle_why = "it is " + say_duration(now - worker.since) + " old" +
+                         say_limit(say_duration(*at - worker.since), say_duration(*config_.recycle.age));
   }
 }
 

@@ -25,7 +25,7 @@ TEST(Recycle, AfterSoManyRequests) {
   ASSERT_EQ(scene.count<OrderDrain>(), 1u);
   EXPECT_EQ(scene.all<OrderDrain>()[0].reason, DrainReason::recycle);
   EXPECT_EQ(scene.all<Announce>()[0].type, "worker-recycled");
-  EXPECT_EQ(scene.all<Announce>()[0].text, "it has served 900 requests");
+  EXPECT_EQ(scene.all<Announce>()[0].text, "it has served 900 requests; its own limit is 900, of 1000");
   scene.leave(1, 0);
   EXPECT_EQ(scene.all<Ended>().at(0).requested, "recycle");
   EXPECT_EQ(scene.all<Ended>().at(0).outcome, "clean");
@@ -39,7 +39,7 @@ TEST(Recycle, ForItsMemory) {
   EXPECT_EQ(scene.count<OrderDrain>(), 0u);
   use(scene, 1, {0, std::uint64_t{90} << 20});
   EXPECT_EQ(scene.count<OrderDrain>(), 1u);
-  EXPECT_EQ(scene.all<Announce>()[0].text, "it has 90 MB of memory");
+  EXPECT_EQ(scene.all<Announce>()[0].text, "it has 90 MB of memory; its own limit is 90 MB, of 100 MB");
 }
 
 TEST(Recycle, ForItsAgeWithoutBeingAsked) {
@@ -49,6 +49,7 @@ TEST(Recycle, ForItsAgeWithoutBeingAsked) {
   EXPECT_EQ(scene.count<Spawn>(), 0u);
   scene.pass(Millis(1));
   EXPECT_EQ(scene.count<Spawn>(), 1u) << "the floor is kept: the replacement first";
+  EXPECT_EQ(scene.all<Announce>()[0].text, "it is 1m30s old; its own limit is 1m30s, of 1m40s");
   EXPECT_EQ(scene.count<OrderDrain>(), 0u);
   scene.ready(2);
   EXPECT_EQ(scene.count<OrderDrain>(), 1u);
