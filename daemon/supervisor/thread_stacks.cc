@@ -85,4 +85,11 @@ std::vector<proto::ThreadStack> StackDemand::result(BuildIds& build_ids) const {
   return threads;
 }
 
+std::uint64_t StackDemand::request_of(std::uint32_t thread) const {
+  if (!reader_) return 0;
+  const auto told = reader_->thread_stacks();
+  const auto found = std::ranges::find(told, thread, &recorder::ThreadStack::tid);
+  return found == told.end() ? 0 : found->request_id;
+}
+
 }  // namespace refork::supervisor

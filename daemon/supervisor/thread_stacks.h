@@ -34,6 +34,8 @@ class StackDemand {
   bool over(core::Time now) const;  // all have answered, or it is too late
   // Those with a request first.
   std::vector<proto::ThreadStack> result(BuildIds& build_ids) const;
+  // The id of the request that the thread says it handles; 0: it says nothing, or handles none.
+  std::uint64_t request_of(std::uint32_t thread) const;
 
  private:
   const recorder::Reader* reader_ = nullptr;  // of a worker that was asked; nullptr: it was not

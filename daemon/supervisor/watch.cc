@@ -13,13 +13,18 @@ namespace refork::supervisor {
 namespace {
 
 constexpr int looks_an_interval = 4;
+constexpr core::Millis clock_step{10};       // of the clock that tells a request's age
 constexpr core::Millis stacks_interval{20};  // while stacks are awaited
 
 core::Millis millis(std::uint64_t ms) { return core::Millis(static_cast<std::int64_t>(ms)); }
 
+// The one that the thread says it handles. A loop has many in flight, all of its thread: where it says
+// nothing, the only one it has, and none of several.
 std::optional<proto::RequestRef> request_of(const std::vector<recorder::InFlight>& requests,
-                                            std::uint32_t thread) {
-  const auto found = std::ranges::find(requests, thread, &recorder::InFlight::thread);
+                                            std::uint32_t thread, std::uint64_t told) {
+  auto found = std::ranges::find(requests, told, &recorder::InFlight::id);
+  if (told == 0 && std::ranges::count(requests, thread, &recorder::InFlight::thread) == 1)
+    found = std::ranges::find(requests, thread, &recorder::InFlight::thread);
   if (found == requests.end()) return std::nullopt;
   return proto::RequestRef{found->label, found->age_ms};
 }
@@ -53,15 +58,30 @@ std::optional<core::Millis> Watch::interval() const {
     shortest = std::min(shortest.value_or(time), time);
   };
   if (config_.watchdog) consider(*config_.watchdog / looks_an_interval);
-  if (config_.request_timeout) consider(*config_.request_timeout / looks_an_interval);
+  if (config_.request_timeout) consider(*config_.request_timeout);
   if (counts_usage(config_)) consider(longest_interval);
   return shortest;
 }
 
 void Watch::look_after_requests() {
-  if (interval_) return;
-  interval_ = longest_interval / looks_an_interval;
+  if (own_timeouts_) return;
+  own_timeouts_ = true;
+  interval_ = std::min(interval_.value_or(longest_interval), own_timeouts_interval);
+  closely_due_ = std::min(closely_due_, core::Clock::now() + *interval_);
   Loop::arm(timer_, core::Clock::now() + *interval_);
+}
+
+// A request that is not there yet can be late after a whole timeout only; of each that is there it is known
+// when. So they need not be looked at often to be found late in time.
+core::Millis Watch::until_next_look(const std::vector<recorder::InFlight>& requests,
+                                    std::optional<core::Millis> timeout) {
+  core::Millis next = std::min(timeout.value_or(longest_interval), longest_interval);
+  for (const auto& request : requests) {
+    const auto own = request.timeout_ms == 0 ? timeout : millis(request.timeout_ms);
+    if (own && millis(request.age_ms) < *own)
+      next = std::min(next, *own - millis(request.age_ms) + clock_step);
+  }
+  return std::max(next, shortest_interval);
 }
 
 void Watch::beat(core::WorkerId worker) {
@@ -72,16 +92,18 @@ void Watch::beat(core::WorkerId worker) {
 // A request table is much to read: where loops are looked at often, requests need not be.
 void Watch::look() {
   const auto now = core::Clock::now();
-  const auto requests_interval = config_.request_timeout.value_or(longest_interval) / looks_an_interval;
   const bool closely = now >= closely_due_;
-  if (closely) closely_due_ = now + std::clamp(requests_interval, shortest_interval, longest_interval);
+  if (closely)
+    closely_due_ =
+        now + (own_timeouts_ ? own_timeouts_interval : until_next_look({}, config_.request_timeout));
   std::vector<core::WorkerId> all;
   for (const auto& [id, worker] : ward_.service().workers()) all.push_back(id);
   std::erase_if(charts_, [&](const auto& chart) { return !std::ranges::binary_search(all, chart.first); });
   for (const auto id : all) look_at(id, now, closely);
   const bool awaited =
       std::ranges::any_of(charts_, [](const auto& chart) { return chart.second.demand.has_value(); });
-  Loop::arm(timer_, core::Clock::now() + (awaited ? std::min(stacks_interval, *interval_) : *interval_));
+  const auto next = now + (awaited ? std::min(stacks_interval, *interval_) : *interval_);
+  Loop::arm(timer_, std::max(std::min(next, closely_due_), core::Clock::now()));
 }
 
 void Watch::look_at(core::WorkerId worker, core::Time now, bool closely) {
@@ -136,8 +158,8 @@ void Watch::tell_hang(const Patient& patient, Chart& chart) {
   record.message = what;
   record.threads = chart.demand->result(record.build_ids);
   record.stack = stack_of(record.threads, verdict.thread);
-  record.request = request_of(requests, verdict.thread);
-  record.in_flight_at_failure = requests.size();
+  record.request = request_of(requests, verdict.thread, chart.demand->request_of(verdict.thread));
+  if (patient.reader) record.in_flight_at_failure = requests.size();
   ward_.report(*patient.subject, std::move(record), patient.reader && patient.reader->shows_query());
   const auto id = patient.worker->id;
   ward_.feed([&](core::Service& s, core::Time now, core::Effects& out) { s.on_hung(id, what, now, out); });
@@ -147,6 +169,7 @@ void Watch::tell_hang(const Patient& patient, Chart& chart) {
 
 void Watch::check_requests(const Patient& patient, Chart& chart, core::Time now) {
   const auto requests = in_flight(patient.reader);
+  closely_due_ = std::min(closely_due_, now + until_next_look(requests, config_.request_timeout));
   std::set<std::uint64_t> still;
   for (const auto& request : requests) {
     const auto own = request.timeout_ms == 0 ? config_.request_timeout : millis(request.timeout_ms);
@@ -191,6 +214,7 @@ void Watch::finish(core::WorkerId worker, Chart& chart) {
   else
     tell_timeouts(*patient, chart);
   chart.demand.reset();
+  closely_due_ = core::Clock::now();  // its requests were not looked at meanwhile
 }
 
 // ---- usage

@@ -25,6 +25,12 @@ class Watch {
  public:
   // Never longer without a look at requests and usage, nor shorter between two looks.
   static constexpr core::Millis longest_interval{1000}, shortest_interval{50};
+  // Where requests have timeouts of their own, which may be any.
+  static constexpr core::Millis own_timeouts_interval{250};
+  // From a look at a worker's requests to the next one, for those of them that are not late yet, and those
+  // that begin meanwhile. `timeout`: of a request that has none of its own.
+  static core::Millis until_next_look(const std::vector<recorder::InFlight>& requests,
+                                      std::optional<core::Millis> timeout);
   // Requests of one worker that are recorded for their time; of further ones, the end of the worker tells.
   static constexpr std::size_t max_timeouts = 64;
 
@@ -88,6 +94,7 @@ class Watch {
   std::optional<core::Millis> interval_;  // between looks; nothing: there is nothing to look after
   std::map<core::WorkerId, Chart> charts_;
   core::Time closely_due_;  // requests and usage
+  bool own_timeouts_ = false;
   Loop::Source timer_;
 };
 

@@ -58,15 +58,17 @@ TEST(Hang, OfALoopOfLibreforkLeavesTheStacksOfAllThreadsAndTheRequestThatItHangs
   const Daemon daemon = web_of("http_asio", {"--watchdog", kWatchdog});
   // Only a loop that has beaten can hang: while this is answered it does, several times.
   ASSERT_EQ(http_get(daemon.address(), kSanitized ? "/?delay=4000" : "/?delay=1000").status, 200);
-  HttpConnection hangs(daemon.address());
+  HttpConnection waits(daemon.address()), hangs(daemon.address());
+  ASSERT_TRUE(waits.send_get("/?delay=60000"));
+  ASSERT_TRUE(wait_for_in_flight(daemon, 1));
   ASSERT_TRUE(hangs.send_get("/hang"));
   const json hang = the_one_failure(daemon, "hang");
-  EXPECT_EQ(hang["request"]["label"], "GET /hang");
+  EXPECT_EQ(hang["request"]["label"], "GET /hang") << "not the oldest of the thread's";
   EXPECT_EQ(hang["threads"][0]["request"], "GET /hang") << "those with a request first";
   EXPECT_GE(hang["threads"].size(), 2U) << "the loop's and librefork's own";
   EXPECT_TRUE(std::ranges::any_of(hang["stack"], [](const json& frame) { return frame["in_app"]; })) << hang;
   EXPECT_EQ(hang["drain"]["requested"], "error");
-  EXPECT_THAT(cut_by(hang), testing::ElementsAre("GET /hang"));
+  EXPECT_THAT(cut_by(hang), testing::ElementsAre("GET /", "GET /hang"));
 }
 
 TEST(Hang, AStoppedProcessIsOne) {

@@ -117,6 +117,29 @@ TEST(Watch, OfVeryManyRequestsThatTakeTooLongSomeAreRecordedEachOnce) {
   EXPECT_EQ(labels.size(), Watch::max_timeouts);
 }
 
+recorder::InFlight since(std::uint64_t age_ms, std::uint32_t own_timeout_ms = 0) {
+  recorder::InFlight request;
+  request.age_ms = age_ms;
+  request.timeout_ms = own_timeout_ms;
+  return request;
+}
+
+TEST(Watch, LooksAgainWhenTheNextRequestMayBeLate) {
+  const auto next = &Watch::until_next_look;
+  constexpr milliseconds step{10};  // of the clock of their ages
+  EXPECT_EQ(next({}, milliseconds(300)), milliseconds(300)) << "one that begins now is late then";
+  EXPECT_EQ(next({}, milliseconds(3000)), Watch::longest_interval);
+  EXPECT_EQ(next({}, {}), Watch::longest_interval);
+  EXPECT_EQ(next({}, milliseconds(1)), Watch::shortest_interval);
+  EXPECT_EQ(next({since(2100), since(2500)}, milliseconds(3000)), milliseconds(500) + step);
+  EXPECT_EQ(next({since(2000)}, milliseconds(3000)), Watch::longest_interval);
+  EXPECT_EQ(next({since(2999)}, milliseconds(3000)), Watch::shortest_interval);
+  EXPECT_EQ(next({since(3000)}, milliseconds(3000)), Watch::longest_interval) << "that was told";
+  EXPECT_EQ(next({since(100, 400)}, milliseconds(3000)), milliseconds(300) + step) << "by its own time";
+  EXPECT_EQ(next({since(100, 400)}, {}), milliseconds(300) + step);
+  EXPECT_EQ(next({since(100)}, {}), Watch::longest_interval) << "it has none";
+}
+
 TEST(Watch, AThreadThatBeatOnceAndNeverAgainHangs) {
   OneWorker one(config_of(milliseconds(200), {}));
   one.writer->beat();

@@ -184,10 +184,12 @@ std::vector<ThreadStack> Reader::thread_stacks() const {
     if (!read_copy(fd_.get(), *slot, threads_offset + i * sizeof(ThreadSlot))) break;
     const ThreadSlot& found = **slot;
     if (found.state.load(acquire) != complete) continue;
+    auto label = label_of_request(fd_.get(), found.request, found.request_state);
+    const std::uint64_t id = label.empty() ? 0 : found.request_state * request_count + found.request;
     all.push_back({found.thread,
                    text_of(found.name, ::strnlen(found.name, thread_name_size), thread_name_size),
-                   label_of_request(fd_.get(), found.request, found.request_state),
-                   describe(modules, found.frames, found.frame_count.load(relaxed), thread_frames)});
+                   std::move(label),
+                   describe(modules, found.frames, found.frame_count.load(relaxed), thread_frames), id});
   }
   return all;
 }

@@ -52,6 +52,7 @@ struct ThreadStack {
   std::string name;
   std::string request_label;  // of the request that it handles; empty: none
   std::vector<Address> frames;
+  std::uint64_t request_id = 0;  // InFlight::id of the same; 0: none
 };
 
 struct Crash {
