@@ -115,6 +115,8 @@ class Service {
   base::Result<JobId> kill(WorkerId worker, Time now, Effects& out);
   // All current workers are replaced, without a job: their listener was broken by one of them.
   void replace_all(const std::string& why, Time now, Effects& out);
+  // The configuration is that of its workers: what a reload of another one came to is past.
+  void forget_failed_reload() { last_reload_error_.clear(); }
 
   // What happened. Unknown workers are ignored: their end came first.
   void on_ready(WorkerId worker, Time now, Effects& out);

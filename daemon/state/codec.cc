@@ -102,9 +102,10 @@ void members(const V& v, T& one, MetFailure*) {
 
 template <class V, class T>
 void members(const V& v, T& one, Service*) {
-  auto& [name, print, configured, ready, drain_deadline, failures, shown, core, listeners, processes, ends,
-         met] = one;
-  v("name", name), v("print", print), v("configured", configured), v("ready", ready);
+  auto& [name, print, wanted_print, configured, ready, drain_deadline, failures, shown, core, listeners,
+         processes, ends, met] = one;
+  v("name", name), v("print", print), v("wanted_print", wanted_print), v("configured", configured),
+      v("ready", ready);
   v("drain_deadline", drain_deadline), v("failures", failures), v("shown", shown), v("core", core);
   v("listeners", listeners), v("processes", processes), v("ends", ends), v("met", met);
 }

@@ -62,6 +62,7 @@ struct MetFailure {
 struct Service {
   std::string name;
   std::string print;             // of what its workers are started with
+  std::string wanted_print;      // of what they would be started with, had no reload of it failed
   std::uint32_t configured = 0;  // workers, before anybody scaled it
   core::ReadyBy ready = core::ReadyBy::library;
   core::Millis drain_deadline{0};

@@ -43,6 +43,7 @@ state::Service ServiceRunner::state() const {
   state::Service kept;
   kept.name = config.name;
   kept.print = print_;
+  kept.wanted_print = wanted_print_;
   kept.configured = configured_;
   kept.ready = config.ready;
   kept.drain_deadline = config.drain_deadline;
@@ -221,7 +222,7 @@ void ServiceRunner::resume() {
     }
   }
   relieve_superseded();
-  if (service_.wanted()) follow_configuration(before.print);
+  if (service_.wanted()) follow_configuration(before);
 }
 
 // Their replacements were started, and reforkd died before it had written down why. What they say themselves
@@ -237,9 +238,13 @@ void ServiceRunner::relieve_superseded() {
 }
 
 // The workers are those of another configuration: they are, as long as a reload has not replaced them all.
-void ServiceRunner::follow_configuration(const std::string& before) {
-  if (before == print_) return;
-  const auto now_wanted = std::exchange(print_, before);
+void ServiceRunner::follow_configuration(const state::Service& before) {
+  if (before.print == print_) {
+    // Whoever took another configuration back has settled what its reload came to.
+    if (before.wanted_print != print_) service_.forget_failed_reload();
+    return;
+  }
+  const auto now_wanted = std::exchange(print_, before.print);
   log::notice("service " + service_.config().name + " is configured otherwise now: it is reloaded");
   order([](core::Service& s, core::Time now, core::Effects& out) { return s.reload(now, out); },
         [this, now_wanted](const base::Result<void>& reloaded) {

@@ -23,7 +23,8 @@ ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config, std::ui
       notifications_(shared.loop, shared.fds,
                      [this](const os::Notification& said) { on_notification(said); }),
       configured_(configured),
-      print_(print_of(service_.config())),
+      wanted_print_(print_of(service_.config())),
+      print_(wanted_print_),
       timer_(shared.loop.timer(
           [this] { feed([](core::Service& s, core::Time now, core::Effects& out) { s.tick(now, out); }); })),
       start_(shared.loop, shared.fds, shared.cgroups, service_.config()),
@@ -117,9 +118,10 @@ void ServiceRunner::perform(const core::Effect& effect) {
           [this](const core::Report& e) {
             auto* process = find(e.worker);
             if (!process) return;
-            std::uint64_t in_flight = 0;
+            std::optional<std::uint64_t> in_flight;
             if (process->recorder)
-              if (const auto counters = process->recorder->reader().counters())
+              if (const auto counters = process->recorder->reader().counters();
+                  counters && counters->pid != 0)
                 in_flight = counters->in_flight;
             shared_.failures.report(process->subject, e.kind, e.message, in_flight);
           },
@@ -133,7 +135,7 @@ void ServiceRunner::perform(const core::Effect& effect) {
       effect);
 }
 
-void ServiceRunner::order(const Order& order, Done done) {
+void ServiceRunner::order(const Order& order, Done done, const std::function<void()>& accepted_here) {
   base::Error refused;
   bool accepted = false;
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
@@ -141,6 +143,7 @@ void ServiceRunner::order(const Order& order, Done done) {
     if (job) {
       jobs_.emplace(*job, done);
       accepted = true;
+      if (accepted_here) accepted_here();
     } else {
       refused = job.error();
     }

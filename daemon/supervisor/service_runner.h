@@ -71,7 +71,8 @@ class ServiceRunner : private Watch::Ward {
   void save();
   void failures_changed() { dirty_ = true, save(); }                          // what is known of them
   bool idle() const noexcept { return processes_.empty() && ends_.empty(); }  // nothing is left of it
-  void order(const Order& order, Done done);
+  // `accepted`: called once it is certain that the order makes sense, before anything comes of it.
+  void order(const Order& order, Done done, const std::function<void()>& accepted = {});
   void cancel_orders(const base::Error& why);
   void kill_all();
   base::Result<void> send(core::WorkerId worker, std::string_view json);  // 0: to all
@@ -135,7 +136,7 @@ class ServiceRunner : private Watch::Ward {
   static bool never_ran(const WorkerProcess& process, const os::ExitStatus& status);
   void withdraw(core::WorkerId worker);
   void relieve_superseded();
-  void follow_configuration(const std::string& before);
+  void follow_configuration(const state::Service& before);
   void tell_again(WorkerProcess& process, const core::Worker& worker);
 
   Shared& shared_;
@@ -146,7 +147,8 @@ class ServiceRunner : private Watch::Ward {
   std::vector<std::unique_ptr<WorkerProcess>> ended_;  // until the next turn: their sources may be running
   std::map<core::JobId, Done> jobs_;
   const std::uint32_t configured_;
-  std::string print_;                     // of what the workers were started with
+  const std::string wanted_print_;        // of what workers are to be started with
+  std::string print_;                     // of what they were started with
   std::optional<state::Service> before_;  // between adopt() and resume()
   bool before_known_ = true;              // it was read, not made up
   bool resumed_ = false;

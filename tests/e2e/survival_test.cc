@@ -391,6 +391,46 @@ TEST(Reexec, IsRefusedWhereAnAddressIsTaken) {
   EXPECT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
 }
 
+std::string one_service(const std::string& program) {
+  return "{\"services\": {\"web\": {\"command\": [\"" + program +
+         "\"], \"listen\": [\"tcp://127.0.0.1:0\"]}}}";
+}
+
+bool reload_failed(const json& service) {
+  return service["why"].is_string() && service["why"].get<std::string>().find("failed") != std::string::npos;
+}
+
+TEST(Reexec, WithTheConfigurationThatServesForgetsThatTheReloadOfAnotherFailed) {
+  const std::string good = one_service(built_program("examples/http_threads"));
+  Daemon daemon = Daemon::with_config(good);
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  std::ofstream(daemon.directory().file("refork.json")) << one_service("/bin/false");
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  ASSERT_TRUE(daemon.wait_for(reload_failed)) << daemon.service();
+  std::ofstream(daemon.directory().file("refork.json")) << good;
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_FALSE(reload_failed(daemon.service())) << daemon.service();
+}
+
+TEST(Reexec, KeepsThatAReloadOfTheSameConfigurationFailed) {
+  const TempDir dir;
+  const std::string program = dir.file("server");
+  const auto install = [&program](const std::string& what) {
+    std::ofstream(program + ".new") << "#!/bin/sh\nexec " << what << "\n";
+    std::filesystem::permissions(program + ".new", std::filesystem::perms::owner_all);
+    std::filesystem::rename(program + ".new", program);
+  };
+  install(built_program("examples/http_threads"));
+  Daemon daemon = Daemon::with_config(one_service(program));
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  install("false");
+  EXPECT_EQ(daemon.ctl({"reload", "web"}).code, 1);
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  ASSERT_TRUE(wait_until_settled(daemon)) << daemon.log();
+  EXPECT_TRUE(reload_failed(daemon.service())) << daemon.service();
+}
+
 // ---- another configuration in the next life
 
 std::string two_services(const std::string& first, const std::string& second) {

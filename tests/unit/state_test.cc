@@ -25,6 +25,7 @@ Service everything() {
   Service service;
   service.name = "web";
   service.print = "0123456789abcdef";
+  service.wanted_print = "fedcba9876543210";
   service.configured = 4;
   service.ready = core::ReadyBy::notify;
   service.drain_deadline = core::Millis(1234);
