@@ -176,18 +176,21 @@ Failure::Drain to_drain(const Json& json) {
   read(json, "duration_ms", drain.duration_ms);
   read(json, "completed", drain.completed);
   read(json, "crossed", drain.crossed);
+  drain.counted = !json.contains("cut") || !json["cut"].is_null();
   for_each(json, "cut", [&](const Json& cut) { drain.cut.push_back(to_request(cut)); });
   return drain;
 }
 
+template <class Number>
+void read_optional(const Json& json, const char* name, std::optional<Number>& value) {
+  if (const auto found = json.find(name); found != json.end() && found->is_number_integer())
+    value = found->get<Number>();
+}
+
 Failure::Exit to_exit(const Json& json) {
   Failure::Exit exit;
-  const auto read_optional = [&](const char* name, std::optional<std::int64_t>& value) {
-    if (const auto found = json.find(name); found != json.end() && found->is_number_integer())
-      value = found->get<std::int64_t>();
-  };
-  read_optional("code", exit.code);
-  read_optional("signal", exit.signal);
+  read_optional(json, "code", exit.code);
+  read_optional(json, "signal", exit.signal);
   read(json, "core", exit.core);
   read(json, "core_file", exit.core_file);
   return exit;
@@ -282,7 +285,7 @@ base::Result<Failure> parse_failure(std::string_view record) {
   read(json, "then", failure.then);
   read(json, "fingerprint", failure.fingerprint);
   read(json, "count", failure.count);
-  read(json, "in_flight_at_failure", failure.in_flight);
+  read_optional(json, "in_flight_at_failure", failure.in_flight);
   read(json, "output_tail", failure.output_tail);
   read(json, "unnamed", failure.unnamed);
   read_circumstances(json, failure);

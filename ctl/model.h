@@ -136,11 +136,13 @@ struct Failure {
   std::optional<Request> request;
   std::vector<std::pair<std::string, std::string>> context;
   std::vector<Frame> stack;
-  std::uint64_t count = 1, in_flight = 0;
+  std::uint64_t count = 1;
+  std::optional<std::uint64_t> in_flight;  // nothing: nobody knows
   struct Drain {
     std::string requested, outcome;
     std::uint64_t duration_ms = 0, completed = 0, crossed = 0;
     std::vector<Request> cut;
+    bool counted = true;  // false: what it had under way is not known
   };
   std::optional<Drain> drain;
   struct Exit {

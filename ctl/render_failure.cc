@@ -70,7 +70,9 @@ bool has_address(std::int64_t signal) {
 std::string crash_text(const Failure& failure) {
   const Fault& fault = *failure.fault;
   std::string out = signal_name(fault.signal);
-  if (fault.sender != 0)
+  if (fault.sender != 0 && static_cast<std::uint64_t>(fault.sender) == failure.pid)
+    out += " raised by the process itself";
+  else if (fault.sender != 0)
     out += " sent by process " + std::to_string(fault.sender);
   else if (has_address(fault.signal) && !fault.address.empty())
     out += " at " + escape(fault.address);
@@ -119,13 +121,15 @@ bool cut_itself(const Failure& failure) {
          });
 }
 
-// What became of the requests beside the one that failed.
+// What became of the requests beside the one that failed; of a worker that does not link librefork nobody
+// knows.
 std::string others_text(const Failure& failure) {
   if (!failure.drain || (failure.drain->outcome.empty() && !failure.exit)) {
     if (failure.then == "serve") return "not disturbed: the worker was to serve on";
     return "not known yet: the worker has not ended";
   }
   const auto& drain = *failure.drain;
+  if (!drain.counted) return "";
   const bool own = cut_itself(failure);
   const auto others = drain.cut.size() - (own ? 1 : 0);
   std::string out = others == 0 ? "none cut" : std::to_string(others) + " cut without an answer";
@@ -238,7 +242,8 @@ std::string render_failure(const Failure& failure, const View& view) {
   out += field("emitter", escape(failure.emitter), view);
   for (const auto& [key, value] : failure.context)
     out += field("context", escape(key) + " = " + escape(value), view);
-  out += field("in flight", count_of(failure.in_flight, "request") + " when it happened", view);
+  if (failure.in_flight)
+    out += field("in flight", count_of(*failure.in_flight, "request") + " when it happened", view);
   if (failure.drain) out += field("drain", drain_text(*failure.drain), view);
   if (failure.exit) out += field("exit", exit_text(*failure.exit, failure.drain), view);
   if (failure.pid != 0) out += field("pid", std::to_string(failure.pid), view);

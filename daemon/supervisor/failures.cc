@@ -56,6 +56,7 @@ proto::Outcome outcome_of(const core::Ended& ended, const KeptRecorder& recorder
   outcome.core_file = ended.core_file;
   if (const auto counters = recorder.reader().counters()) {
     served = counters->served;
+    outcome.counted = counters->pid != 0;
     outcome.crossed = counters->crossed;
     if (!ended.outcome.empty() && served > served_before_drain)
       outcome.completed = served - served_before_drain;
@@ -305,7 +306,7 @@ void Failures::collect_crashes(const Subject& subject, const recorder::Reader& r
 }
 
 void Failures::report(const Subject& subject, Kind kind, const std::string& message,
-                      std::uint64_t in_flight) {
+                      std::optional<std::uint64_t> in_flight) {
   proto::FailureRecord record;
   record.kind = kind;
   record.message = message;
@@ -389,8 +390,9 @@ Finished Failures::end(const Subject& subject, const core::Ended& ended,
   row.completed = outcome.completed;
   row.crossed = outcome.crossed;
   row.cut = outcome.cut.size();
-  Finished finished{{}, row.cut};
-  if (!ended.outcome.empty()) finished.completed = row.completed;
+  Finished finished;
+  if (outcome.counted) finished.cut = row.cut;
+  if (outcome.counted && !ended.outcome.empty()) finished.completed = row.completed;
   recorder->worker_gone();
   End end{
       std::move(row), std::move(outcome), [recorder] { recorder->end_stored(); }, std::move(build_ids), 0, {},

@@ -55,7 +55,7 @@ struct Collected {
 // What became of the last requests of a worker.
 struct Finished {
   std::optional<std::uint64_t> completed;  // in its drain, if there was one
-  std::uint64_t cut = 0;
+  std::optional<std::uint64_t> cut;        // nothing: nobody knows, for it does not link librefork
 };
 
 // Brings failures and ends to the store, and tells the doors of each new one. A record with a stack waits for
@@ -80,7 +80,8 @@ class Failures {
   Collected collect(const Subject& subject, const std::shared_ptr<KeptRecorder>& recorder, bool dead = false);
   // A failure that only reforkd saw. Its id follows from the worker, the kind, and how many of the kind the
   // worker has had, so that one that is told again after a death of reforkd is stored once.
-  void report(const Subject& subject, Kind kind, const std::string& message, std::uint64_t in_flight);
+  void report(const Subject& subject, Kind kind, const std::string& message,
+              std::optional<std::uint64_t> in_flight);
   // The same with all that is known of it: what identifies it is filled in here, and its fingerprint where
   // there is none. `shows_query`: the application means its queries to be seen.
   void report(const Subject& subject, proto::FailureRecord record, bool shows_query);

@@ -37,6 +37,7 @@ TEST_P(Unlinked, IsDrainedBySigtermAndFinishesItsRequest) {
   EXPECT_EQ(daemon.ctl({"drain", "web/0"}).code, 0);
   EXPECT_EQ(busy.read_answer().status, 200);
   EXPECT_TRUE(wait_until_settled(daemon));
+  EXPECT_THAT(daemon.ctl({"why", "web/0"}).out, testing::Not(testing::HasSubstr("0 cut")));
   EXPECT_EQ(http_get(daemon.address(), "/").body, std::to_string(daemon.pids().at(0)));
   EXPECT_EQ(daemon.failures().size(), 0U);
   const auto ends = ends_after_stop(daemon);
@@ -94,6 +95,9 @@ TEST(UnlinkedCrash, IsReplacedAtOnce) {
   ASSERT_EQ(failures.size(), 1U) << failures;
   EXPECT_EQ(failures[0]["kind"], "signal");
   EXPECT_EQ(failures[0]["exit"]["signal"], SIGABRT);
+  EXPECT_TRUE(failures[0]["in_flight_at_failure"].is_null()) << "nobody knows its requests";
+  EXPECT_TRUE(failures[0]["drain"]["cut"].is_null());
+  EXPECT_TRUE(failures[0]["drain"]["crossed"].is_null());
   EXPECT_TRUE(wait_until_settled(daemon));
   EXPECT_EQ(http_get(daemon.address(), "/").status, 200);
 }
@@ -103,6 +107,7 @@ TEST(UnlinkedStart, WithoutReadyIsABootFailure) {
       web({"--workers", "1", "--ready", "notify", "--start-timeout", "200ms"}, {unlinked_server()});
   EXPECT_TRUE(daemon.wait_for_failures(1));
   EXPECT_EQ(daemon.failures()[0]["kind"], "boot");
+  EXPECT_TRUE(daemon.failures()[0]["in_flight_at_failure"].is_null());
 }
 
 }  // namespace

@@ -150,6 +150,19 @@ TEST_F(RenderTest, ACrashSaysInItsFirstLineWhatWhereAndForWhom) {
   EXPECT_EQ(first_line(failure, view), "web/0 worker 17: SIGSEGV at 0x0");
   failure.fault = Fault{6, -6, "0x0", 99};
   EXPECT_EQ(first_line(failure, view), "web/0 worker 17: SIGABRT sent by process 99");
+  failure.fault->sender = 4720;
+  EXPECT_EQ(first_line(failure, view), "web/0 worker 17: SIGABRT raised by the process itself");
+}
+
+TEST_F(RenderTest, WhatNobodyCouldCountIsNotTold) {
+  const std::string text = render_failure(
+      *parse_failure(R"({"id":"01ab","service":"web","kind":"signal","message":"killed by SIGSEGV",
+        "in_flight_at_failure":null,"drain":{"outcome":"died","duration_ms":5,"completed":null,
+        "crossed":null,"cut":null},"exit":{"signal":11}})"),
+      view);
+  EXPECT_EQ(text.find("others"), std::string::npos) << text;
+  EXPECT_EQ(text.find("in flight"), std::string::npos) << text;
+  EXPECT_NE(text.find("drain        the worker died in it, after 5ms\n"), std::string::npos) << text;
 }
 
 TEST_F(RenderTest, ACrashSaysWhereItsCoreIsWhatTheOthersDidAndWhatItWroteLast) {

@@ -112,7 +112,7 @@ Json to_json(const FailureRecord& record) {
   json["build_ids"] = build_ids_of(record);
   json["fingerprint"] = record.fingerprint;
   json["count"] = record.count;
-  json["in_flight_at_failure"] = record.in_flight_at_failure;
+  json["in_flight_at_failure"] = record.in_flight_at_failure ? Json(*record.in_flight_at_failure) : Json();
   json["then"] = base::to_name(record.then);
   json["fault"] = record.fault ? fault_of(*record.fault) : Json();
   json["threads"] = record.threads.empty() ? Json() : array_of(record.threads, thread_stack);
@@ -254,9 +254,9 @@ std::string encode_drain(const Outcome& outcome) {
   const Json json = {{"requested", or_null(outcome.requested)},
                      {"outcome", or_null(outcome.outcome)},
                      {"duration_ms", drained ? Json(outcome.duration_ms) : Json()},
-                     {"completed", drained ? Json(outcome.completed) : Json()},
-                     {"crossed", outcome.crossed},
-                     {"cut", array_of(cut, cut_request)}};
+                     {"completed", drained && outcome.counted ? Json(outcome.completed) : Json()},
+                     {"crossed", outcome.counted ? Json(outcome.crossed) : Json()},
+                     {"cut", outcome.counted ? array_of(cut, cut_request) : Json()}};
   return print_json(json);
 }
 

@@ -83,9 +83,9 @@ struct FailureRecord {
   std::vector<Frame> stack;
   std::vector<std::pair<std::string, std::string>> build_ids;  // module of the stack -> its build-id, in hex
   std::string fingerprint;                                     // 16 hex digits
-  std::uint64_t count = 1;  // identical failures that this record stands for
-  std::uint64_t in_flight_at_failure = 0;
-  Then then = Then::drain;  // what the worker's author wants to follow
+  std::uint64_t count = 1;                            // identical failures that this record stands for
+  std::optional<std::uint64_t> in_flight_at_failure;  // nothing: nobody knows
+  Then then = Then::drain;                            // what the worker's author wants to follow
   std::optional<Fault> fault;
   std::vector<ThreadStack> threads;  // of a process that was looked at as a whole, those with a request first
   std::string output_tail;           // the last lines its process wrote
@@ -98,6 +98,7 @@ struct Outcome {
   std::string outcome;    // clean | deadline | died; empty: there was no drain
   std::uint64_t duration_ms = 0, completed = 0, crossed = 0;
   std::vector<RequestRef> cut;
+  bool counted = true;  // false: completed, crossed and cut are not known, as it does not link librefork
   std::optional<int> exit_code, exit_signal;
   bool core = false;
   std::string core_file;  // empty: there is none, or it is not known where

@@ -24,6 +24,7 @@ class Optional {
  public:
   Optional(const Json& object, Fields& fields) : object_(object), fields_(fields) {}
 
+  bool has(const char* key) { return present(key) != nullptr; }
   std::string text(const char* key) {
     return present(key) ? fields_.text(key, max_record_text) : std::string();
   }
@@ -209,7 +210,8 @@ void read_error(FailureRecord& record, Fields& fields, Optional& optional) {
   record.context = read_context(optional.object("context"), fields);
   record.stack = optional.frames("stack");
   record.build_ids = read_build_ids(optional.object("build_ids"), fields);
-  record.in_flight_at_failure = optional.number("in_flight_at_failure");
+  if (optional.has("in_flight_at_failure"))
+    record.in_flight_at_failure = optional.number("in_flight_at_failure");
 }
 
 // What is known of the process as a whole.
