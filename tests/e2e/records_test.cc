@@ -47,7 +47,6 @@ TEST(Redaction, WhatAnApplicationShowsIsKnownToTheNextReforkd) {
   ASSERT_TRUE(wait_for_in_flight(daemon, 1));
   ASSERT_EQ(http_get(daemon.address(), "/error?order=2").status, 500);
   daemon.kill();
-  daemon.start();
   ASSERT_TRUE(daemon.wait_for_failures(1));
   EXPECT_EQ(daemon.failures()[0]["request"]["label"], "GET /error?order=2");
 }

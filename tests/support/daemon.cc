@@ -88,8 +88,8 @@ void Daemon::kill() {
 void Daemon::kill_with_keeper() {
   const pid_t reforkd = pid();
   ASSERT_GT(reforkd, 1);
-  // The keeper stands still first, so that it starts no other reforkd. A stopped reforkd would not do: with its
-  // parent gone its process group is an orphaned one, which the kernel sets going again.
+  // The keeper stands still first, so that it starts no other reforkd. A stopped reforkd would not do: with
+  // its parent gone its process group is an orphaned one, which the kernel sets going again.
   ::kill(process_->pid(), SIGSTOP);
   ::kill(reforkd, SIGKILL);
   ::kill(process_->pid(), SIGKILL);
