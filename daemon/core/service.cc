@@ -220,9 +220,8 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
 // What is missing most often.
 std::string Service::unready_hint() const {
   if (!linked()) return "it has not said READY=1 to its NOTIFY_SOCKET";
-  return "it has not called ready() of librefork; a program that does not link that needs \"ready\": "
-         "\"exec\" or "
-         "\"notify\"";
+  return R"(it has not called ready() of librefork; a program that does not link that needs "ready": "exec" or )"
+         R"("notify")";
 }
 
 void Service::kill_now(Worker& worker, Time now, Effects& out) {
