@@ -97,12 +97,13 @@ void Listeners::reopen_at(Socket& socket, core::Time at) {
 
 void Listeners::reopen(Socket& socket) {
   const auto now = core::Clock::now();
+  // Before its descriptor is closed: the workers hold the same socket, so epoll would report it for ever.
+  loop_.park(std::move(socket.source));
   store_.forget(socket.name);
   if (const auto result = socket.socket.reopen(); !result) {
     log::error(result.error().what + "; trying again in 1 s");
     return reopen_at(socket, now + reopen_pause);
   }
-  loop_.park(std::move(socket.source));
   socket.reopened = now;
   socket.name = listener_fd(service_, next_number_());
   store_.keep(socket.name, socket.socket.fd());

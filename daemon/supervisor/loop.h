@@ -27,8 +27,9 @@ class Loop {
   Loop& operator=(const Loop&) = delete;
   sd_event* get() const noexcept { return loop_.get(); }
 
-  // `events` are EPOLLIN and the like; 0 reports only EPOLLHUP and EPOLLERR. An exception from a callback is
-  // logged, and the loop goes on.
+  // `fd` must stay open until the source has ended, and its number the same: others may hold what it stands
+  // for, and then epoll would go on reporting it after it was closed here. `events` are EPOLLIN and the like;
+  // 0 reports only EPOLLHUP and EPOLLERR. An exception from a callback is logged, and the loop goes on.
   Source watch(int fd, std::uint32_t events, std::function<void(std::uint32_t)> callback);
   Source watch_signal(int signal, std::function<void()> callback);  // the signal must be blocked
   Source timer(std::function<void()> callback);                     // disarmed

@@ -1,6 +1,8 @@
 // Listening sockets that somebody shuts down.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "supervisor/listeners.h"
 #include "support/process.h"
@@ -29,6 +31,25 @@ TEST(Listeners, OneThatIsShutDownAgainAtOnceIsOpenedAgainOnlyAfterAPause) {
   EXPECT_EQ(loop.run(), 0);
   ASSERT_EQ(reopened.size(), 2u);
   EXPECT_GE(reopened[1] - reopened[0], Listeners::reopen_pause);
+}
+
+// epoll forgets a socket when the last who holds it closes it, and the workers hold it too.
+TEST(Listeners, OneThatIsOpenedAgainIsNoLongerWatchedThoughItsWorkersHoldIt) {
+  Loop loop;
+  os::FdStore store("");
+  Handover handover({});
+  std::uint64_t last = 0;
+  Listeners listeners(loop, store, [&last] { return ++last; });
+  const auto opened = listeners.open("web", {"tcp://127.0.0.1:0"}, true, {}, handover,
+                                     [&](const std::string&) { loop.exit(0); });
+  ASSERT_TRUE(opened) << opened.error().what;
+  const base::UniqueFd held_by_a_worker(::dup(listeners.fds().at(0)));
+  auto patience = loop.timer([&] { loop.exit(1); });
+  Loop::arm(patience, core::Clock::now() + test::kProcessPatience);
+  ASSERT_EQ(::shutdown(held_by_a_worker.get(), SHUT_RDWR), 0);
+  EXPECT_EQ(loop.run(), 0);
+  pollfd events{sd_event_get_fd(loop.get()), POLLIN, 0};
+  EXPECT_EQ(::poll(&events, 1, 0), 0) << "the loop would be woken for what was closed";
 }
 
 }  // namespace
