@@ -8,11 +8,3 @@ refork_test(config_test
     config_schema_test.cc
   LINK reforkd_config refork_base)
 target_compile_definitions(config_test PRIVATE REFORK_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-
-find_program(MANDOC mandoc)
-if(MANDOC)
-  # Not its style level: that looks for the pages referred to among the installed ones.
-  add_test(NAME manual_pages_are_clean
-    COMMAND ${MANDOC} -T lint -W warning refork.json.5 reforkctl.1 reforkd.8 refork-symbolizer.8
-    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}/man)
-endif()

@@ -1,0 +1,2 @@
+// What the manual pages say against what there is.
+#include <gmock/gmock.h>
