@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs all tests: dev (g++), asan (clang++, ASan+UBSan), tsan (g++, librefork). Warnings of
-# either compiler are errors. tests/run.sh [PRESET...] runs only these. JOBS=N sets the number of parallel jobs.
+# Installs what is missing, builds, and runs all tests: dev (g++), asan (clang++, ASan+UBSan), tsan (g++, librefork), fuzz (clang++,
+# each fuzzer for a while). Warnings of either compiler are errors. tests/run.sh [PRESET...] runs only these. JOBS=N sets the
+# number of parallel jobs, FUZZ_SECONDS=N how long each fuzzer runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mapfile -t packages < <(cat packaging/build-deps.txt packaging/test-deps.txt)
@@ -10,7 +11,7 @@ packaging/install-deps.sh "${packages[@]}"
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 
 presets=("$@")
-[ ${#presets[@]} -gt 0 ] || presets=(dev asan tsan)
+[ ${#presets[@]} -gt 0 ] || presets=(dev asan tsan fuzz)
 jobs=${JOBS:-$(nproc)}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -46,6 +47,10 @@ run_tests() {  # run_tests PRESET: the summary, and the output of what failed
 for preset in "${presets[@]}"; do
   step "$preset: configure" cmake --preset "$preset"
   step "$preset: build" cmake --build --preset "$preset" -j "$jobs"
-  run_tests "$preset"
+  if [ "$preset" = fuzz ]; then
+    step "fuzz: each for ${FUZZ_SECONDS:-60} s" tests/fuzz/run.sh "${FUZZ_SECONDS:-60}"
+  else
+    run_tests "$preset"
+  fi
 done
 echo "all passed: ${presets[*]}"
