@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <utility>
 
 #include "state/state.h"
 
@@ -207,15 +209,26 @@ struct Read {
     take(json.at(name), value);
   }
 
+  // get() would take a fraction, or what does not fit, for some other number.
+  template <class T>
+  static T integer(const Json& json) {
+    const bool fits = json.is_number_unsigned()  ? std::in_range<T>(json.get<std::uint64_t>())
+                      : json.is_number_integer() ? std::in_range<T>(json.get<std::int64_t>())
+                                                 : false;
+    if (!fits) throw std::invalid_argument("a number that is expected to be another one: " + json.dump());
+    return json.is_number_unsigned() ? static_cast<T>(json.get<std::uint64_t>())
+                                     : static_cast<T>(json.get<std::int64_t>());
+  }
+
   static void take(const Json& json, core::Time& time) {
-    time =
-        core::Time(std::chrono::duration_cast<core::Clock::duration>(nanoseconds(json.get<std::int64_t>())));
+    time = core::Time(
+        std::chrono::duration_cast<core::Clock::duration>(nanoseconds(integer<std::int64_t>(json))));
   }
   static void take(const Json& json, core::Millis& duration) {
-    duration = core::Millis(json.get<std::int64_t>());
+    duration = core::Millis(integer<std::int64_t>(json));
   }
   static void take(const Json& json, std::map<std::string, std::uint32_t>& counts) {
-    for (const auto& [name, count] : json.items()) counts[name] = count.get<std::uint32_t>();
+    for (const auto& [name, count] : json.items()) counts[name] = integer<std::uint32_t>(count);
   }
   template <class T>
   static void take(const Json& json, std::optional<T>& value) {
@@ -234,6 +247,8 @@ struct Read {
       const auto known = base::from_name<T>(json.get_ref<const std::string&>());
       if (!known) throw std::invalid_argument("an unknown word " + json.dump());
       value = *known;
+    } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      value = integer<T>(json);
     } else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
       value = json.get<T>();
     } else {
@@ -269,12 +284,12 @@ std::string encode(std::uint64_t last_worker, std::uint64_t last_listener,
 base::Result<Daemon> decode(std::string_view text) {
   try {
     const Json json = Json::parse(text);
-    if (const auto found = json.at("version").get<std::uint32_t>(); found != version)
+    if (const auto found = Read::integer<std::uint32_t>(json.at("version")); found != version)
       return base::Error{EPROTO, "it is of version " + std::to_string(found) + ", expected version " +
                                      std::to_string(version)};
     Daemon daemon;
-    daemon.last_worker = json.at("last_worker").get<std::uint64_t>();
-    daemon.last_listener = json.at("last_listener").get<std::uint64_t>();
+    daemon.last_worker = Read::integer<std::uint64_t>(json.at("last_worker"));
+    daemon.last_listener = Read::integer<std::uint64_t>(json.at("last_listener"));
     Read::take(json.at("services"), daemon.services);
     return daemon;
   } catch (const std::exception& error) {

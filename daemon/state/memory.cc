@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -63,7 +64,9 @@ struct Found {
 
 std::optional<Found> read_half(int fd, std::size_t index) {
   Half half;
-  if (!get(fd, &half, sizeof half, heads[index]) || half.number == 0 || half.length > Memory::half_size)
+  struct stat file {};
+  if (!get(fd, &half, sizeof half, heads[index]) || half.number == 0 || half.length > Memory::half_size ||
+      ::fstat(fd, &file) != 0 || file.st_size < text_of(index) + static_cast<off_t>(half.length))
     return std::nullopt;
   std::string text(half.length, '\0');
   if (!get(fd, text.data(), text.size(), text_of(index)) || checksum(half, text) != half.checksum)

@@ -87,6 +87,25 @@ TEST(StateCodec, RefusesAnotherVersionAndWhatIsNotOne) {
     EXPECT_FALSE(decode(text)) << text;
 }
 
+TEST(StateCodec, TakesNoNumberForAnother) {
+  const auto with = [](const std::string& last_worker) {
+    return decode(R"({"version":1,"last_worker":)" + last_worker + R"(,"last_listener":0,"services":[]})")
+        .ok();
+  };
+  EXPECT_TRUE(with("18446744073709551615"));
+  for (const char* number : {"18446744073709551616", "-1", "1.5", "1e300", "true", "\"1\"", "null"})
+    EXPECT_FALSE(with(number)) << number;
+  const std::string told = encode(Told{"web", {}});
+  const auto slot = [&told](const std::string& value) {
+    auto text = told;
+    const std::string member = "\"pid\":0";
+    return decode_told(text.replace(text.find(member), member.size(), "\"pid\":" + value)).ok();
+  };
+  EXPECT_TRUE(slot("2147483647"));
+  EXPECT_TRUE(slot("-2147483648"));
+  for (const char* number : {"2147483648", "-2147483649", "0.5"}) EXPECT_FALSE(slot(number)) << number;
+}
+
 TEST(StateMemory, HoldsTheNewestText) {
   auto memory = Memory::create();
   ASSERT_TRUE(memory);
