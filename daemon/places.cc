@@ -35,7 +35,7 @@ Result<Places> take_places(const std::string& control, const std::string& state_
   Places places;
   const auto directory = std::filesystem::path(control).parent_path().string();
   if (!directory.empty())
-    if (auto made = os::make_directory(directory, ::geteuid() == 0 ? 0755 : 0700); !made)
+    if (auto made = os::make_directory(directory, ::geteuid() == 0 ? 0755 : 0700, os::Others::may_add); !made)
       return base::Error{made.error().code, made.error().what + "; name another place by --control SOCKET"};
   if (auto made = make_state_directory(state_dir); !made) return made.error();
   auto lock = os::lock_instance(control);

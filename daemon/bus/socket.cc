@@ -2,6 +2,7 @@
 // when still ours. Knows nothing of D-Bus.
 #include "bus/socket.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,6 +10,8 @@
 
 #include <cstring>
 #include <utility>
+
+#include "base/socket_file.h"
 
 namespace refork::bus {
 
@@ -58,19 +61,20 @@ Result<ControlSocket> ControlSocket::open(const std::string& path, mode_t mode, 
   ControlSocket socket;
   socket.fd_ = unix_socket();
   if (!socket.fd_) return errno_error("control socket");
-  if (::bind(socket.fd_.get(), generic(address), sizeof address) < 0)
+  if (base::bind_with_mode(socket.fd_.get(), generic(address), sizeof address, mode) < 0)
     return errno_error("control socket " + path);
   socket.path_ = path;
+  const UniqueFd file(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   struct stat info {};
-  if (::lstat(path.c_str(), &info) < 0) return errno_error("control socket " + path);
+  if (!file || ::fstat(file.get(), &info) < 0) return errno_error("control socket " + path);
+  if (!S_ISSOCK(info.st_mode) || info.st_uid != ::geteuid())
+    return Error{EPERM, "control socket " + path + ": somebody put another file in its place"};
   socket.device_ = info.st_dev;
   socket.inode_ = info.st_ino;
-  // Nobody can connect before listen(), so the mode that bind() left behind never counts.
+  // Nobody can connect before listen(), so the group that bind() left behind never counts.
   Result<void> result;
-  if (group && ::lchown(path.c_str(), static_cast<uid_t>(-1), *group) < 0)
+  if (group && ::fchownat(file.get(), "", static_cast<uid_t>(-1), *group, AT_EMPTY_PATH) < 0)
     result = errno_error("set the group of control socket " + path);
-  else if (::chmod(path.c_str(), mode) < 0)
-    result = errno_error("set the mode of control socket " + path);
   else if (::listen(socket.fd_.get(), SOMAXCONN) < 0)
     result = errno_error("listen on control socket " + path);
   if (result) return socket;

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "log/log.h"
+#include "os/environment.h"
 #include "os/exit_log.h"
 #include "os/fd_store.h"
 #include "os/notify.h"
@@ -36,8 +37,6 @@ constexpr milliseconds first_pause{100}, longest_pause{5000};
 constexpr int first_passed = 3;  // SD_LISTEN_FDS_START
 // What one reforkd may store, all names together.
 constexpr std::size_t most_kept = 65536;
-constexpr std::array<std::string_view, 7> own_variables = {
-    "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "FDSTORE", variable, running_variable};
 
 class Keeper {
  public:
@@ -110,12 +109,7 @@ os::SpawnPlan Keeper::plan(int sender) const {
   plan.argv = setup_.argv;
   plan.stops_blocked = true;
   plan.input = ::fcntl(STDIN_FILENO, F_GETFD) >= 0 ? STDIN_FILENO : -1;
-  for (char** entry = environ; *entry; ++entry) {
-    const std::string_view text(*entry);
-    const auto name = text.substr(0, text.find('='));
-    if (std::find(own_variables.begin(), own_variables.end(), name) == own_variables.end())
-      plan.environment.emplace_back(text);
-  }
+  plan.environment = os::environment_for(os::Receiver::own);
   int number = first_passed;
   std::string names;
   for (const auto& one : kept_) {

@@ -7,27 +7,30 @@
 
 #include <algorithm>
 
-#include "base/unique_fd.h"
+#include "os/file.h"
 
 namespace refork::os {
 
 std::string read_end(const std::string& path, std::uint64_t from, std::size_t most, std::uint64_t to) {
-  const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+  const auto fd = open_file(path, O_RDONLY);
   struct stat status {};
-  if (!fd || ::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
+  if (!fd || ::fstat(fd->get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
   auto size = static_cast<std::uint64_t>(status.st_size);
   if (from > size) from = 0;
   size = std::max(from, std::min(size, to));
   from = std::max(from, size - std::min<std::uint64_t>(size, most));
   std::string text(size - from, '\0');
-  const auto got = ::pread(fd.get(), text.data(), text.size(), static_cast<off_t>(from));
+  const auto got = ::pread(fd->get(), text.data(), text.size(), static_cast<off_t>(from));
   text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
   return text;
 }
 
 std::optional<std::uint64_t> file_size(const std::string& path) {
+  const auto place = path.empty() ? base::Error{ENOENT, ""} : find_place(path);
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  if (!place || ::fstatat(place->directory.get(), place->name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+      !S_ISREG(status.st_mode))
+    return std::nullopt;
   return static_cast<std::uint64_t>(status.st_size);
 }
 

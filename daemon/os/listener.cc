@@ -15,6 +15,9 @@
 #include <memory>
 #include <utility>
 
+#include "base/socket_file.h"
+#include "os/file.h"
+
 namespace refork::os {
 namespace {
 
@@ -101,8 +104,12 @@ sockaddr_un unix_address(const std::string& path) {
 
 // Removes the file of a socket that nobody listens on any more; anything else at the path stays.
 base::Result<void> remove_stale(const Address& address) {
+  const auto place = find_place(address.path);
+  if (!place)
+    return place.error().code == ELOOP ? base::Error{ELOOP, in_words(address) + ": " + place.error().what}
+                                       : socket_error(address, place.error().code);
   struct stat status {};
-  if (::lstat(address.path.c_str(), &status) != 0) return {};
+  if (::fstatat(place->directory.get(), place->name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return {};
   if (!S_ISSOCK(status.st_mode))
     return base::Error{EEXIST, in_words(address) +
                                    ": there is a file that is no socket, and it is left alone; "
@@ -113,7 +120,8 @@ base::Result<void> remove_stale(const Address& address) {
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 ||
       errno != ECONNREFUSED)
     return socket_error(address, errno == EACCES ? EACCES : EADDRINUSE);
-  if (::unlink(address.path.c_str()) != 0 && errno != ENOENT) return socket_error(address);
+  if (::unlinkat(place->directory.get(), place->name.c_str(), 0) != 0 && errno != ENOENT)
+    return socket_error(address);
   return {};
 }
 
@@ -122,8 +130,9 @@ base::Result<base::UniqueFd> listen_unix(const Address& address, bool nonblockin
   auto fd = make_socket(address, AF_UNIX, nonblocking);
   if (!fd) return fd;
   const sockaddr_un name = unix_address(address.path);
-  if (::bind(fd->get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
-      ::chmod(address.path.c_str(), everybody) != 0 || ::listen(fd->get(), backlog) != 0)
+  if (base::bind_with_mode(fd->get(), reinterpret_cast<const sockaddr*>(&name), sizeof name, everybody) !=
+          0 ||
+      ::listen(fd->get(), backlog) != 0)
     return socket_error(address);
   return fd;
 }
@@ -217,9 +226,11 @@ base::Result<void> ListenSocket::reopen() {
 
 void ListenSocket::unlink_path() noexcept {
   if (parsed_.family != Address::Family::unix_socket) return;
+  const auto place = find_place(parsed_.path);
   struct stat status {};
-  if (::lstat(parsed_.path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode) && status.st_ino == inode_)
-    ::unlink(parsed_.path.c_str());
+  if (place && ::fstatat(place->directory.get(), place->name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      S_ISSOCK(status.st_mode) && status.st_ino == inode_)
+    ::unlinkat(place->directory.get(), place->name.c_str(), 0);
 }
 
 }  // namespace refork::os

@@ -2,6 +2,7 @@
 // from whom, is decided elsewhere; here it is only who can send at all.
 #include "os/notify.h"
 
+#include <fcntl.h>
 #include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,6 +14,8 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+
+#include "base/socket_file.h"
 
 namespace refork::os {
 namespace {
@@ -145,9 +148,8 @@ base::Result<NotifySocket> NotifySocket::open_file(const std::string& path,
   if (auto cleared = clear_way(path); !cleared) return cleared.error();
   auto fd = make_socket();
   if (!fd) return fd.error();
-  // The file is born with the mode of the socket: there is no moment in which others could send.
-  if (::fchmod(fd->get(), owner_only) != 0) return base::errno_error("set the mode of " + path);
-  if (::bind(fd->get(), generic(*address), sizeof *address) != 0) return base::errno_error("bind " + path);
+  if (base::bind_with_mode(fd->get(), generic(*address), sizeof *address, owner_only) != 0)
+    return base::errno_error("bind " + path);
   NotifySocket socket;
   socket.fd_ = std::move(*fd);
   socket.name_ = path;
@@ -211,7 +213,13 @@ base::Result<void> NotifySocket::note_file() {
 base::Result<void> NotifySocket::give_to(const std::optional<Credentials>& user) const {
   if (inode_ == 0) return {};
   const uid_t uid = user ? user->uid : ::geteuid();
-  if (::lchown(name_.c_str(), uid, static_cast<gid_t>(-1)) != 0)
+  // The user whose it was may have put something else in its place.
+  const base::UniqueFd file(::open(name_.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat there {};
+  if (!file || ::fstat(file.get(), &there) != 0) return base::errno_error(name_);
+  if (there.st_dev != device_ || there.st_ino != inode_)
+    return base::Error{ENOENT, name_ + ": the socket is not there any more"};
+  if (::fchownat(file.get(), "", uid, static_cast<gid_t>(-1), AT_EMPTY_PATH) != 0)
     return base::errno_error("give " + name_ + " to " + (user ? "user " + user->name : "this user"));
   const auto address = address_of(name_);
   if (!address) return address.error();

@@ -12,8 +12,15 @@ namespace refork::os {
 std::string default_control();
 std::string default_state_dir();
 
-// Makes the directory (and its parents) with this mode if it is missing; a sentence if it cannot be used.
-base::Result<void> make_directory(const std::string& path, unsigned mode);
+// What others can do in a directory that reforkd keeps something in.
+enum class Others {
+  may_not_write,
+  may_add,  // as in /tmp: what is there is safe from them
+};
+// Makes the directory (and its parents) with this mode if it is missing; a sentence if it cannot be used, or
+// not safely.
+base::Result<void> make_directory(const std::string& path, unsigned mode,
+                                  Others others = Others::may_not_write);
 
 // The same for the same file, whatever its name; empty: there is none.
 std::string file_identity(const std::string& path);

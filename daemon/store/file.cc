@@ -66,7 +66,8 @@ base::Result<std::string> database_path(const std::string& state_dir) {
   if (::stat(state_dir.c_str(), &found) != 0)
     return base::errno_error("look at the state directory " + state_dir);
   if (!S_ISDIR(found.st_mode)) return base::errno_error("use the state directory " + state_dir, ENOTDIR);
-  if ((found.st_uid != ::geteuid() && found.st_uid != 0) || (found.st_mode & S_IWOTH) != 0)
+  if ((found.st_uid != ::geteuid() && found.st_uid != 0) || (found.st_mode & S_IWOTH) != 0 ||
+      ((found.st_mode & S_IWGRP) != 0 && found.st_gid != ::getegid()))
     return base::Error{EPERM, "the state directory " + state_dir +
                                   " is writable by others; expected one that belongs to the user of reforkd "
                                   "and that nobody else can write to"};

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "log/log.h"
+#include "os/environment.h"
 #include "os/notify.h"
 #include "os/process.h"
 
@@ -18,8 +19,6 @@ namespace {
 
 constexpr int passed_socket = 3;  // as keeper/keeper.h says
 constexpr core::Millis retry_interval{1000}, flush_interval{20};
-constexpr std::string_view withheld[] = {"LISTEN_FDS=", "LISTEN_PID=",    "LISTEN_FDNAMES=", "NOTIFY_SOCKET=",
-                                         "FDSTORE=",    "REFORK_KEEPER=", "REFORK_KEEPS="};
 
 struct Identity {
   pid_t pid = 0;
@@ -92,12 +91,7 @@ base::Result<os::Spawned> KeeperWatch::spawn(int notify_socket) const {
   os::SpawnPlan plan;
   plan.program = setup_.program;
   plan.argv = setup_.argv;
-  for (char** entry = environ; *entry; ++entry) {
-    const std::string_view text(*entry);
-    bool own = false;
-    for (const auto name : withheld) own = own || text.starts_with(name);
-    if (!own) plan.environment.emplace_back(text);
-  }
+  plan.environment = os::environment_for(os::Receiver::own);
   plan.environment.push_back("REFORK_KEEPS=" + std::to_string(::getpid()));
   plan.fds.push_back({notify_socket, passed_socket});
   plan.stops_blocked = true;

@@ -4,11 +4,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <array>
 #include <map>
 #include <string_view>
 
 #include "base/fingerprint.h"
+#include "os/environment.h"
+#include "os/file.h"
 
 namespace refork::supervisor {
 
@@ -17,21 +18,12 @@ namespace {
 constexpr std::string_view file_prefix = "file:";  // of `log`
 constexpr int first_listener = 3;                  // SD_LISTEN_FDS_START
 
-// What reforkd was told by its own supervisor is not for its workers.
-constexpr std::array<std::string_view, 13> withheld = {
-    "LISTEN_FDS",     "LISTEN_PID",    "LISTEN_FDNAMES", "NOTIFY_SOCKET",  "WATCHDOG_USEC",
-    "WATCHDOG_PID",   "MAINPID",       "INVOCATION_ID",  "REFORK_CHANNEL", "REFORK_RECORDER",
-    "REFORK_CONTROL", "REFORK_KEEPER", "FDSTORE"};
-
 std::map<std::string, std::string> inherited_environment() {
   std::map<std::string, std::string> variables;
-  for (char** entry = environ; *entry; ++entry) {
-    const std::string_view text(*entry);
-    const auto equals = text.find('=');
-    if (equals == std::string_view::npos || equals == 0) continue;
-    variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  for (const auto& entry : os::environment_for(os::Receiver::worker)) {
+    const auto equals = entry.find('=');
+    variables.emplace(entry.substr(0, equals), entry.substr(equals + 1));
   }
-  for (const auto name : withheld) variables.erase(std::string(name));
   return variables;
 }
 
@@ -47,12 +39,11 @@ void note_output(Subject& subject, const std::string& log, int output) {
 base::Result<base::UniqueFd> open_output(const std::string& log) {
   if (log == "inherit") return base::UniqueFd();
   const std::string path = log == "null" ? "/dev/null" : log.substr(file_prefix.size());
-  base::UniqueFd fd(::open(
-      path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, 0640));
-  if (!fd) return base::errno_error("open the log " + path);
+  auto fd = os::open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0640);
+  if (!fd) return base::Error{fd.error().code, "the log: " + fd.error().what};
   // Opened without waiting, should it be a pipe that nobody reads; the worker writes to it as to any file.
-  if (const int flags = ::fcntl(fd.get(), F_GETFL); flags >= 0)
-    ::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK);
+  if (const int flags = ::fcntl(fd->get(), F_GETFL); flags >= 0)
+    ::fcntl(fd->get(), F_SETFL, flags & ~O_NONBLOCK);
   return fd;
 }
 

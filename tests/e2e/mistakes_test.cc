@@ -118,7 +118,7 @@ TEST_F(Mistake, AStateDirectoryThatCannotBeUsedIsNamed) {
   if (::geteuid() != 0) ::chmod(place.c_str(), 0000);
   const std::string open = dir_.file("open");
   ::mkdir(open.c_str(), 0777);
-  ::chmod(open.c_str(), 0777);
+  ::chmod(open.c_str(), 01777);
   const auto ran = run({"--control", open + "/control", "--state-dir", place, "--", "/bin/true"}, true);
   EXPECT_EQ(ran.code, 1);
   EXPECT_THAT(ran.err, AllOf(HasSubstr(place), HasSubstr("readable and writable")));
@@ -140,7 +140,7 @@ TEST_F(Mistake, AUserThatDoesNotExistIsNamed) {
 TEST_F(Mistake, AUserWithoutRootIsRefusedBeforeAnythingStarts) {
   const std::string open = dir_.file("open");
   ::mkdir(open.c_str(), 0777);
-  ::chmod(open.c_str(), 0777);
+  ::chmod(open.c_str(), 01777);
   const auto ran = run(
       {"--control", open + "/control", "--state-dir", open + "/state", "--user", "root", "--", "/bin/true"},
       true);

@@ -7,7 +7,9 @@ refork_test(os_tests
     os_background_test.cc
     os_cgroup_test.cc
     os_core_dump_test.cc
+    os_environment_test.cc
     os_fd_store_test.cc
+    os_file_test.cc
     os_listener_test.cc
     os_notify_test.cc
     os_paths_test.cc
