@@ -215,7 +215,7 @@ TEST(Symbols, TheHelperIsFoundBelowWhateverPrefixReforkdIsInstalled) {
               HasSubstr("\nExecStart=" + reforkd + " --config"));
   const std::string schema = prefix + "/share/refork/refork.schema.json";
   EXPECT_TRUE(fs::exists(schema));
-  EXPECT_THAT(contents(prefix + "/share/doc/refork/refork.json.example"),
+  EXPECT_THAT(contents(prefix + "/share/doc/refork/examples/refork.json.example"),
               HasSubstr("\"$schema\": \"" + schema + "\""));
 }
 
