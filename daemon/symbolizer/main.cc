@@ -14,11 +14,12 @@ namespace {
 
 constexpr const char* default_debug_root = "/usr/lib/debug";
 
+constexpr const char* how_it_is_used =
+    "usage: refork-symbolizer [--debug-root DIRECTORY] | --version | --help\n"
+    "reforkd starts it, with a socket as standard input\n";
+
 int usage() {
-  std::fputs(
-      "usage: refork-symbolizer [--debug-root DIRECTORY]\n"
-      "reforkd starts it, with a socket as standard input\n",
-      stderr);
+  std::fputs(how_it_is_used, stderr);
   return 2;
 }
 
@@ -33,6 +34,7 @@ int run(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--version") return std::puts("refork-symbolizer " REFORK_VERSION) < 0;
+    if (argument == "--help") return std::fputs(how_it_is_used, stdout) < 0;
     if (argument != "--debug-root" || i + 1 == argc) return usage();
     debug_root = argv[++i];
   }

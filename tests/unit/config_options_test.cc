@@ -119,10 +119,9 @@ TEST(ConfigOptions, AProblemNamesItsOption) {
               ElementsAre("--environment: expected NAME=VALUE, found \"A\""));
   EXPECT_THAT(problems({{"environment", "A=1"}, {"environment", "A=2"}}),
               ElementsAre("--environment: duplicate key \"A\""));
-  EXPECT_THAT(
-      problems({{"restart-backoff", "1s"}}),
-      ElementsAre(
-          "--restart-backoff: expected two durations such as [\"100ms\", \"30s\"], found a list of 1"));
+  EXPECT_THAT(problems({{"restart-backoff", "1s"}}),
+              ElementsAre("--restart-backoff: expected two durations from 1ms to 24h such as [\"100ms\", "
+                          "\"30s\"], found a list of 1"));
 }
 
 TEST(ConfigOptions, AnOptionThatIsUnknownOrGivenTwiceIsAProblem) {

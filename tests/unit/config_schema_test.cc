@@ -29,15 +29,30 @@ std::string compact(const Value& value) {
   return out + "]";
 }
 
-// Keys with their defaults, as the manual names them: "workers", "restart.backoff", "store.max_age".
-using Keys = std::map<std::string, std::string>;
+// What the manual says of a key.
+struct Said {
+  std::string value;     // what it may be, in the words of the error for what it may not be
+  std::string fallback;  // its default, if it has one
+  friend bool operator==(const Said&, const Said&) = default;
+};
+void PrintTo(const Said& said, std::ostream* out) { *out << said.value << ", default " << said.fallback; }
+
+// Keys as the manual names them: "workers", "restart.backoff", "store.max_age".
+using Keys = std::map<std::string, Said>;
+
+// The manual says once what a duration looks like.
+std::string value_words(const Value& of) {
+  static const std::regex example(" such as \"250ms\", \"10s\" or \"5m\"");
+  return std::regex_replace(expectation(of), example, "");
+}
 
 void collect(const Value& from, const std::string& above, Keys& out) {
   for (const Value::Member& property : keyword(from, "properties")->members) {
     const std::string path = above + property.key;
     const Value* value = keyword(property.value, "default");
-    out[path] = value ? compact(*value) : "";
-    if (keyword(property.value, "properties")) collect(property.value, path + ".", out);
+    const bool group = keyword(property.value, "properties") != nullptr;
+    out[path] = {group ? "" : value_words(property.value), value ? compact(*value) : ""};
+    if (group) collect(property.value, path + ".", out);
   }
 }
 
@@ -153,7 +168,9 @@ TEST(ConfigSchema, EveryKeyIsDescribed) {
   });
 }
 
-// In the page each key is `.It Va KEY`; its default, if it has one, follows as `Default:` and `.Ql VALUE .`.
+// In the page each key is `.It Va KEY`; then `Value: WORDS.`, and its default, if it has one, as `Default:`
+// and
+// `.Ql VALUE .`.
 Keys manual_keys() {
   std::ifstream page(std::string(REFORK_SOURCE_DIR) + "/man/refork.json.5");
   Keys keys;
@@ -161,10 +178,12 @@ Keys manual_keys() {
   while (std::getline(page, line)) {
     if (line.rfind(".It Va ", 0) == 0) {
       key = line.substr(7);
-      keys[key] = "";
+      keys[key] = {};
+    } else if (line.rfind("Value: ", 0) == 0) {
+      keys[key].value = line.substr(7, line.size() - 8);
     } else if (before == "Default:") {
       const std::size_t from = line.find(' ') + 1;
-      keys[key] =
+      keys[key].fallback =
           std::regex_replace(line.substr(from, line.rfind(' ') - from), std::regex("\\\\\\(dq"), "\"");
     }
     before = line;
@@ -172,8 +191,21 @@ Keys manual_keys() {
   return keys;
 }
 
-TEST(ConfigSchema, TheManualDescribesItsKeysAndDefaultsAndNoOthers) {
+TEST(ConfigSchema, TheManualDescribesItsKeysTheirValuesAndDefaultsAndNoOthers) {
   EXPECT_EQ(manual_keys(), schema_keys());
+}
+
+TEST(ConfigSchema, TheManualNamesEveryLimit) {
+  std::ifstream file(std::string(REFORK_SOURCE_DIR) + "/man/refork.json.5");
+  std::string page{std::istreambuf_iterator<char>(file), {}};
+  std::replace(page.begin(), page.end(), '\n', ' ');
+  std::string names;
+  const std::vector<Value>& limits =
+      keyword(*keyword(*keyword(service_schema(), "properties")->find("limits"), "propertyNames"), "enum")
+          ->items;
+  for (const Value& limit : limits)
+    names += (names.empty() ? "" : &limit == &limits.back() ? " or " : ", ") + limit.text;
+  EXPECT_THAT(page, testing::HasSubstr(names));
 }
 
 TEST(ConfigSchema, WhatIsHiddenWithoutAWordIsNamedInTheHelpAndTheManual) {
