@@ -74,6 +74,10 @@ class Keeper {
 };
 
 base::Result<void> Keeper::prepare() {
+  if (!setup_.running) {
+    kept_ = os::take_inherited();
+    os::close_from(first_passed + static_cast<int>(kept_.size()));
+  }
   os::raise_descriptor_limit();
   os::become_subreaper();
   auto exits = os::ExitLog::create();
@@ -88,7 +92,6 @@ base::Result<void> Keeper::prepare() {
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return base::errno_error("signalfd");
   if (setup_.running) return take_over(*std::exchange(setup_.running, std::nullopt));
-  kept_ = os::take_inherited();
   return {};
 }
 

@@ -223,6 +223,8 @@ void raise_descriptor_limit() {
 
 std::optional<rlimit> inherited_descriptor_limit() { return inherited_limit; }
 
+void close_from(int number) { ::closefrom(number); }
+
 void become_subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
 
 }  // namespace refork::os

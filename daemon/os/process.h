@@ -51,6 +51,9 @@ void signal_group(int pidfd, pid_t pgid, std::uint64_t start_time, int signal);
 std::uint64_t rss_bytes(pid_t pid);   // 0 if unknown
 std::uint64_t start_time(pid_t pid);  // field 22 of /proc/PID/stat, 0 if there is none
 bool has_executed(pid_t pid);         // a program, since it was forked; false too if nobody knows
+// What whoever started this process has left open, from this number on. First of all: nobody else may have
+// any.
+void close_from(int number);
 void become_subreaper();
 // A supervisor of many workers has many descriptors: its own soft limit becomes the hard one. Children get
 // the old limit back.

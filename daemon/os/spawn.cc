@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -145,6 +146,15 @@ bool move_descriptors(Prepared& prepared) noexcept {
   return true;
 }
 
+// Another user's program that shares the terminal of who started reforkd could type into it (TIOCSTI). Of a
+// process that leads no session this takes the terminal from this process alone.
+void leave_terminal() noexcept {
+  const int terminal = ::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+  if (terminal < 0) return;
+  ::ioctl(terminal, TIOCNOTTY);
+  ::close(terminal);
+}
+
 // Raw system calls: the library's wrappers would signal threads that this child does not have.
 void change_user(const Credentials& who, int report) noexcept {
   if (::syscall(SYS_setgroups, who.groups.size(), who.groups.data()) != 0)
@@ -188,7 +198,10 @@ void unblock_signals(bool but_stops) noexcept {
   for (const PreparedLimit& limit : prepared.limits)
     if (::syscall(SYS_prlimit64, 0, limit.resource, &limit.value, nullptr) != 0)
       give_up(report, SpawnStep::setrlimit, limit.resource);
-  if (prepared.credentials) change_user(*prepared.credentials, report);
+  if (prepared.credentials) {
+    leave_terminal();
+    change_user(*prepared.credentials, report);
+  }
   if (prepared.no_new_privs && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     give_up(report, SpawnStep::no_new_privs);
   if (prepared.directory && ::chdir(prepared.directory) != 0) give_up(report, SpawnStep::chdir);

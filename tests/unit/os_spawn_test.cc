@@ -8,8 +8,10 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -297,6 +299,32 @@ TEST(FindUser, KnowsUsersByName) {
   ASSERT_TRUE(root.ok());
   EXPECT_EQ(root->uid, 0U);
   EXPECT_EQ(root->home, "/root");
+}
+
+// Whether a child reaches the terminal of its session: asked in a session of its own with a terminal.
+bool has_terminal(const SpawnPlan& plan) {
+  const pid_t session = ::fork();
+  if (session == 0) {
+    ::setsid();
+    const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (terminal < 0 || ::grantpt(terminal) != 0 || ::unlockpt(terminal) != 0) ::_exit(99);
+    if (::open(::ptsname(terminal), O_RDWR | O_CLOEXEC) < 0) ::_exit(99);
+    const auto child = spawn(plan);
+    ::_exit(child ? wait_for_end(*child).code.value_or(99) : 99);
+  }
+  int status = 0;
+  ::waitpid(session, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) != 99) << "no terminal could be made";
+  return WEXITSTATUS(status) == 0;
+}
+
+TEST_F(Spawn, AnotherUsersChildDoesNotShareTheTerminal) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  plan_.program = "/bin/sh";
+  plan_.argv = {"sh", "-c", "exec 2>/dev/null; : </dev/tty"};
+  EXPECT_TRUE(has_terminal(plan_));
+  plan_.credentials = Credentials{nobody, nobody, {nobody}, "nobody", "/"};
+  EXPECT_FALSE(has_terminal(plan_));
 }
 
 TEST(FindUser, SaysThatAUserDoesNotExist) {
