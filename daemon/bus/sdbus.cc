@@ -36,4 +36,13 @@ std::string wire_line(std::string_view text) {
   return base::utf8_clean(text, base::Controls::keep_layout, max_line);
 }
 
+int answer_exception(sd_bus_error* error, const char* what) noexcept {
+  if (!error) return -ENOMEM;
+  try {
+    return sd_bus_error_set(error, error_name(0), wire_line(what).c_str());
+  } catch (...) {
+    return sd_bus_error_set(error, error_name(0), "no memory");
+  }
+}
+
 }  // namespace refork::bus

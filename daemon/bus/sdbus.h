@@ -35,15 +35,19 @@ std::string wire_text(std::string_view text);
 inline constexpr std::size_t max_line = 4096;
 std::string wire_line(std::string_view text);
 
-// Runs the body of a C callback: what it throws becomes a D-Bus error (or -ENOMEM where none is asked for).
+// What was thrown as an error of D-Bus, or -ENOMEM where none is asked for. Its words are cleaned: with
+// others there would be no answer at all.
+int answer_exception(sd_bus_error* error, const char* what) noexcept;
+
+// Runs the body of a C callback, and answers what it throws.
 template <class Body>
 int guarded(sd_bus_error* error, Body&& body) noexcept {
   try {
     return body();
   } catch (const std::exception& problem) {
-    return error ? sd_bus_error_set(error, error_name(0), problem.what()) : -ENOMEM;
+    return answer_exception(error, problem.what());
   } catch (...) {
-    return error ? sd_bus_error_set(error, error_name(0), "unexpected error") : -ENOMEM;
+    return answer_exception(error, "unexpected error");
   }
 }
 

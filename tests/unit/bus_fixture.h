@@ -13,6 +13,8 @@
 #include <filesystem>
 #include <functional>
 #include <future>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,12 +37,14 @@ class FakeOperations : public core::Operations {
   std::vector<std::string> records, groups;
   core::FailureFilter filter;
   std::optional<core::Why> reasons;
+  std::optional<std::string> thrown;  // instead of an answer
   std::vector<std::string> orders;
   int status_reads = 0;
 
   core::DaemonStatus status() override { return ++status_reads, now; }
   base::Result<core::Why> why(std::string_view target) override {
     calls.push_back("why " + std::string(target));
+    if (thrown) throw std::runtime_error(*thrown);
     if (!reasons) return base::Error{ENOENT, "no service " + std::string(target)};
     return *reasons;
   }

@@ -120,6 +120,13 @@ TEST_F(BusTest, AnErrorArrivesWithItsCodeAndItsSentence) {
   }
 }
 
+TEST_F(BusTest, AnExceptionIsAnsweredWhateverItsWords) {
+  operations_.thrown = "no \xff\xfe text";
+  const auto answer = ask([](ctl::Client& client) { return client.why("web"); });
+  ASSERT_FALSE(answer.ok());
+  EXPECT_THAT(answer.error().what, testing::HasSubstr("text"));
+}
+
 TEST_F(BusTest, AWaitingRequestIsAnsweredWhenItIsDone) {
   operations_.at_once = false;
   auto result = std::async(std::launch::async, [&] {
