@@ -1,5 +1,6 @@
 // The tables of what refork keeps of the cluster and the domain pattern cannot rot: each row is there once,
-// and says which tests hold it or why there are none; and each test it names exists.
+// and says which tests hold it or why there are none; and each test it names exists. So does each test and
+// fuzzer that a row of SECURITY.md names.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -97,6 +98,45 @@ TEST_P(Conformance, EveryTestNamedExists) {
   for (const Row& row : rows(GetParam()))
     for (const auto& name : tests_named_in(row.how))
       EXPECT_TRUE(known.contains(name)) << row.id << ": " << name;
+}
+
+// The rows of the tables whose last column is what shows it: the cell of each.
+std::vector<std::string> shown_by() {
+  std::vector<std::string> cells;
+  std::ifstream in(kTests.parent_path() / "SECURITY.md");
+  bool of_threats = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with("| shown by |")) of_threats = true;
+    if (!line.starts_with("|")) of_threats = false;
+    if (of_threats && !line.starts_with("| it |") && !line.starts_with("| --- |"))
+      cells.push_back(line.substr(line.rfind('|', line.size() - 2)));
+  }
+  return cells;
+}
+
+TEST(Security, EveryThreatIsMetByATestOrAFuzzerThatExists) {
+  static const std::regex fuzzer("`([a-z]+_fuzz)`");
+  const auto known = tests_in_the_tree();
+  const auto cells = shown_by();
+  EXPECT_GT(cells.size(), 30U);
+  for (const auto& cell : cells) {
+    const auto tests = tests_named_in(cell);
+    for (const auto& name : tests) EXPECT_TRUE(known.contains(name)) << name;
+    const std::sregex_iterator begin(cell.begin(), cell.end(), fuzzer), end;
+    for (auto it = begin; it != end; ++it)
+      EXPECT_TRUE(fs::exists(kTests / "fuzz" / ((*it)[1].str() + ".cc"))) << (*it)[1];
+    EXPECT_TRUE(!tests.empty() || begin != end) << cell;
+  }
+}
+
+TEST(Security, EveryFuzzerIsNamedAndHasACorpus) {
+  const std::string text = contents(kTests.parent_path() / "SECURITY.md");
+  for (const auto& entry : fs::directory_iterator(kTests / "fuzz")) {
+    const std::string name = entry.path().stem();
+    if (!name.ends_with("_fuzz")) continue;
+    EXPECT_NE(text.find("`" + name + "`"), std::string::npos) << name;
+    EXPECT_FALSE(fs::is_empty(kTests / "fuzz" / "corpus" / name.substr(0, name.rfind('_')))) << name;
+  }
 }
 
 }  // namespace
