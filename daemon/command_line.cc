@@ -88,6 +88,8 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
         ->type_name("DIR");
     place->add_flag("--keeper,!--no-keeper", line.keeper,
                     "whether a keeper starts reforkd again when it dies; by default where no manager does");
+    place->add_flag("--exit-on-give-up", line.exit_on_give_up,
+                    "end with exit code 3 once every service is given up, as in a container");
   }
   run_options.add_to(*run);
   run->footer(examples);

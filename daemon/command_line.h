@@ -13,6 +13,7 @@ struct CommandLine {
   std::string config_name;  // file, or "command line"
   config::Outcome config;
   bool keeper = true;  // may be started
+  bool exit_on_give_up = false;
 };
 
 // Prints help, version or what is wrong, and gives the exit code in `exit_code`, where there is nothing to

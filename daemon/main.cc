@@ -49,6 +49,8 @@ void keep_memory_small() {
   mallopt(M_TRIM_THRESHOLD, large);
 }
 
+constexpr int exit_given_up = 3;
+
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
@@ -77,6 +79,7 @@ class Reforkd {
   base::Result<void> prepare();
   void serve();
   base::Result<void> plan_reexec();
+  void give_up();
   int end(int code);
 
   CommandLine line_;
@@ -120,6 +123,7 @@ Result<void> Reforkd::prepare() {
     fds_.keep(supervisor::control_name, bus_->fd());
   }
   supervisor_->publish_to(bus_.get());
+  if (line_.exit_on_give_up) supervisor_->on_give_up([this] { give_up(); });
   return {};
 }
 
@@ -138,6 +142,13 @@ void Reforkd::serve() {
   fds_.say("STATUS=" + up);
   supervisor_->run([this] { fds_.say("READY=1"); });
   supervisor_->reap_strangers();  // who ended while another program ran in this process
+}
+
+void Reforkd::give_up() {
+  log::error("every service is given up: reforkd ends");
+  resumed_ = false;  // nothing stays for a next one
+  fds_.say("STOPPING=1");
+  supervisor_->shut_down([this] { loop_.exit(exit_given_up); });
 }
 
 // The answer goes out in the turns that follow; then the loop ends.

@@ -174,6 +174,7 @@ void Keeper::obey(os::Notification& said) {
     std::erase_if(kept_, [&name](const auto& one) { return one.name == name; });
   }
   if (const auto code = field("EXIT_STATUS"); !code.empty()) said_code_ = std::atoi(code.c_str());
+  if (said.fields.contains("STOPPING")) stopping_ = true;  // how it ends then is how it was to end
   if (said.fields.contains("STATUS")) {
     up_ = was_up_ = true;
     pause_ = milliseconds(0);

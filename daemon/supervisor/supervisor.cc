@@ -63,7 +63,11 @@ Shared Supervisor::share() {
       .failures = failures_,
       .next_worker = [this] { return next_worker(); },
       .random = [this] { return std::uniform_real_distribution<double>(0.0, 1.0)(random_); },
-      .announce = [this](core::Event event) { events_.announce(std::move(event)); },
+      .announce =
+          [this](core::Event event) {
+            if (given_up_ && event.type == "service-state") loop_.later([this] { look_for_give_up(); });
+            events_.announce(std::move(event));
+          },
       .message = [this](core::WorkerId id, std::string_view json) { events_.message(id, json); },
       .changed = [this] { events_.changed(); },
       .fds = setup_.fds,
@@ -283,6 +287,14 @@ void Supervisor::shut_down(std::function<void()> done) {
     runner.order([](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); },
                  [one_less](const auto&) { one_less(); });
   });
+}
+
+// A service that an operator has stopped is one that may be started again.
+void Supervisor::look_for_give_up() {
+  if (shutting_down_ || !given_up_) return;
+  for (const auto& runner : services_.configured)
+    if (!runner->service().wanted() || runner->service().state() != core::ServiceState::stopped) return;
+  std::exchange(given_up_, nullptr)();
 }
 
 void Supervisor::drop_former_services() {

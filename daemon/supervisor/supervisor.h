@@ -48,8 +48,10 @@ class Supervisor : public core::Operations {
   void publish_to(core::Publisher* publisher) { events_.publish_to(publisher); }
   void run(std::function<void()> up);  // starts everything; `up` once each service is up or has failed to be
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
-  void reap_strangers();                       // on SIGCHLD: what workers left behind
-  void close();                                // removes what was created
+  // `ended`: called once no service is left of which a worker would be started again.
+  void on_give_up(std::function<void()> ended) { given_up_ = std::move(ended); }
+  void reap_strangers();  // on SIGCHLD: what workers left behind
+  void close();           // removes what was created
   // At what this configuration has beside what is listened on already.
   base::Result<void> can_listen(const core::DaemonConfig& config) const;
   void leave();  // instead of close(): everything stays for the next reforkd
@@ -80,6 +82,7 @@ class Supervisor : public core::Operations {
       std::function<base::Result<core::JobId>(core::Service&, core::WorkerId, core::Time, core::Effects&)>;
   void order_worker(std::string_view target, const WorkerOrder& order, Done done);
   void tell(const std::string& asked, const ServiceRunner& runner, core::WorkerId worker);
+  void look_for_give_up();
   void end_unknown_workers();
   void take_exits();
   std::vector<state::Listener> unwanted_listeners() const;
@@ -117,6 +120,7 @@ class Supervisor : public core::Operations {
   std::mt19937_64 random_;
   std::string asked_;  // the order that comes next, and who gives it
   bool shutting_down_ = false;
+  std::function<void()> given_up_;
 };
 
 }  // namespace refork::supervisor
