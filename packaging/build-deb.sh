@@ -48,9 +48,10 @@ step() {
 tell_failure() {
   [ -n "$doing" ] || return 0
   [ ! -t 1 ] || echo
-  tail -n 60 "$log" >&2
-  echo "build-deb.sh: $doing: failed; all of it is in $log" >&2
+  tail -n 60 "$log" >&3
+  echo "build-deb.sh: $doing: failed; all of it is in $log" >&3
 }
+exec 3>&2  # the standard error of what failed is the log
 doing=
 trap tell_failure EXIT
 
