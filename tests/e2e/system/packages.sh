@@ -10,7 +10,7 @@ build() {  # build NAME [OPTION...]
   local name=$1
   shift
   rm -rf "${dir:?}/$name"
-  mkdir -p "$dir/$name"
+  mkdir -p "$dir/$name" && rm -f build/deb/*.deb
   packaging/build-deb.sh "$@"
   cp build/deb/*.deb "$dir/$name"
 }
