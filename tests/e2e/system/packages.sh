@@ -14,7 +14,7 @@ build() {  # build NAME [OPTION...]
   packaging/build-deb.sh "$@"
   cp build/deb/*.deb "$dir/$name"
 }
-build newer --version 99.0.0
+build newer --version 0.99.0
 build packages
 
 rm -rf "$dir/sysroot" "$dir/servers"
