@@ -52,6 +52,20 @@ std::string utc_now() {
   return std::string(text.data(), std::strftime(text.data(), text.size(), "%Y%m%dT%H%M%SZ", &parts));
 }
 
+// What SQLite opens beside the database by itself, and would follow a symbolic link for.
+base::Result<void> check_companions(const std::string& path) {
+  for (const char* suffix : {"-wal", "-shm", "-journal"}) {
+    struct stat found {};
+    if (::lstat((path + suffix).c_str(), &found) != 0) continue;
+    if (!S_ISREG(found.st_mode))
+      return base::Error{EINVAL, path + suffix + " is not a plain file, as was expected"};
+    if (found.st_uid != ::geteuid())
+      return base::Error{EPERM,
+                         path + suffix + " belongs to another user; expected a file of the user of reforkd"};
+  }
+  return {};
+}
+
 bool exists(const std::string& path) {
   struct stat found {};
   return ::lstat(path.c_str(), &found) == 0;
@@ -89,6 +103,7 @@ base::Result<std::uint32_t> prepare_file(const std::string& path) {
   if ((found.st_mode & 07777 & ~file_mode) != 0 && ::fchmod(file.get(), found.st_mode & file_mode) != 0 &&
       errno != EROFS)
     return base::errno_error("set the mode of " + path);
+  if (const auto checked = check_companions(path); !checked) return checked.error();
   return version_in_header(file.get());
 }
 

@@ -1,6 +1,10 @@
 // The Bus with the operator's client, over the real socket.
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <thread>
+
+#include "bus/socket.h"
 #include "bus_fixture.h"
 
 namespace refork::bus {
@@ -326,6 +330,38 @@ TEST_F(BusTest, AnotherOnesSocketFileIsLeftInPlace) {
   std::fclose(std::fopen(path_.c_str(), "we"));
   bus_->close();
   EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(BusTest, TheSocketIsBornWithItsModeWhateverTheUmask) {
+  const mode_t before = ::umask(0177);
+  const auto socket = ControlSocket::open(directory_ + "/other", 0660, std::nullopt);
+  ::umask(before);
+  ASSERT_TRUE(socket.ok()) << socket.error().what;
+  struct stat info {};
+  ASSERT_EQ(::stat((directory_ + "/other").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777u, 0660u);
+}
+
+TEST_F(BusTest, ASocketThatIsSwappedForALinkChangesNothingElsewhere) {
+  const std::string victim = directory_ + "/victim", link = directory_ + "/link",
+                    path = directory_ + "/other";
+  std::fclose(std::fopen(victim.c_str(), "we"));
+  ASSERT_EQ(::chmod(victim.c_str(), 0600), 0);
+  std::atomic<bool> stop = false;
+  std::thread swapper([&] {
+    while (!stop)
+      if (::symlink(victim.c_str(), link.c_str()) == 0) ::rename(link.c_str(), path.c_str());
+  });
+  constexpr int rounds = 1000;
+  for (int i = 0; i < rounds; ++i) {
+    static_cast<void>(ControlSocket::open(path, 0660, ::getegid()).ok());
+    ::unlink(path.c_str());
+  }
+  stop = true;
+  swapper.join();
+  struct stat info {};
+  ASSERT_EQ(::stat(victim.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777u, 0600u);
 }
 
 TEST_F(BusTest, TheSocketIsForTheOwnerAndTheGroup) {

@@ -464,6 +464,19 @@ TEST_F(StoreTrouble, ASymbolicLinkInPlaceOfTheFileIsRefused) {
   EXPECT_EQ(fs::file_size(dir_.path() + "/victim"), 8u);
 }
 
+TEST_F(StoreTrouble, ASymbolicLinkInPlaceOfItsLogIsRefused) {
+  for (const char* suffix : {"-wal", "-shm", "-journal"}) {
+    fs::create_directory(dir_.state());
+    write_file(dir_.path() + "/victim", "precious");
+    fs::create_symlink(dir_.path() + "/victim", dir_.database() + suffix);
+    Loop loop(dir_.state());
+    EXPECT_EQ(loop->status().state, "degraded");
+    EXPECT_THAT(loop->status().why, HasSubstr(std::string(suffix) + " is not a plain file"));
+    EXPECT_EQ(fs::file_size(dir_.path() + "/victim"), 8u);
+    fs::remove_all(dir_.state());
+  }
+}
+
 TEST_F(StoreTrouble, AStateDirectoryReachedThroughALinkIsUsed) {
   fs::create_directory(dir_.path() + "/real");
   fs::create_symlink(dir_.path() + "/real", dir_.state());
