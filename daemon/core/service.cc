@@ -190,7 +190,7 @@ void Service::leave_unready(Worker& worker, Time now, Effects& out) {
 }
 
 void Service::tell_to_drain(Worker& worker, Time now, Effects& out) {
-  if (!linked() || worker.expelled) {
+  if (!linked(worker) || worker.expelled) {
     out.push_back(Terminate{worker.id});
     return;
   }
@@ -219,7 +219,7 @@ void Service::expel(Worker& worker, const std::string& why, Time now, Effects& o
 
 // What is missing most often.
 std::string Service::unready_hint() const {
-  if (!linked()) return "it has not said READY=1 to its NOTIFY_SOCKET";
+  if (config_.ready != ReadyBy::library) return "it has not said READY=1 to its NOTIFY_SOCKET";
   return R"(it has not called ready() of librefork; a program that does not link that needs "ready": "exec" or )"
          R"("notify")";
 }
@@ -245,7 +245,7 @@ void Service::kill_now(Worker& worker, Time now, Effects& out) {
 
 void Service::end(Worker& worker, const Exit& exit, Time now, Effects& out) {
   const EndOfLife how =
-      classify({worker, exit, worker.gone_at.value_or(now), linked(), config_.ready == ReadyBy::exec});
+      classify({worker, exit, worker.gone_at.value_or(now), linked(worker), worker.ready == ReadyBy::exec});
   if (how.report) out.push_back(Report{worker.id, *how.report, how.sentence});
   announce(worker, "worker-ended", how.sentence, out);
   Ended ended = how.ended;
@@ -273,7 +273,7 @@ Millis Service::drain_time(const Worker& worker) const {
 std::optional<Time> Service::due(const Worker& worker) const {
   if (!worker.deadline || worker.gone_at) return std::nullopt;
   // A linked worker leaves at its deadline by itself, and says whom it cut.
-  const bool leaves_itself = worker.state == WorkerState::draining && linked() && !worker.expelled;
+  const bool leaves_itself = worker.state == WorkerState::draining && linked(worker) && !worker.expelled;
   return *worker.deadline + (leaves_itself ? kill_grace : Millis(0));
 }
 

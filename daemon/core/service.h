@@ -58,6 +58,7 @@ struct Worker {
   WorkerId id = 0;
   std::uint32_t slot = 0;
   std::uint32_t generation = 1;
+  ReadyBy ready = ReadyBy::library;  // how it was started, whatever its service says by now
   WorkerState state = WorkerState::starting;
   Time since;  // it was started
   std::optional<Time> ready_at;
@@ -85,6 +86,9 @@ struct Worker {
   std::optional<Time> channel_lost;
   std::string why;
 };
+
+// It has a channel, or had one.
+inline bool linked(const Worker& worker) { return worker.ready == ReadyBy::library; }
 
 // One of the places 0 .. N-1.
 struct Slot {
@@ -205,7 +209,6 @@ class Service {
   Millis drain_time(const Worker& worker) const;
   void settle(Time now, Effects& out);  // after every input: slots, waiting drains, reload, jobs
   std::string unready_hint() const;
-  bool linked() const { return config_.ready == ReadyBy::library; }
 
   // service_slots.cc: which slot gets a worker when, and which drain may begin
   WorkerId spawn(std::uint32_t slot, std::uint32_t generation, Time now, Effects& out);

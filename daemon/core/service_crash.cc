@@ -35,7 +35,7 @@ void Service::lose(Worker& worker, Time now, Effects& out) {
 void Service::vacate(Worker& worker, Time now, Effects& out) {
   if (worker.gone_at) return;
   worker.gone_at = now;
-  const bool booted = core::booted({worker, Exit{}, now, linked(), config_.ready == ReadyBy::exec});
+  const bool booted = core::booted({worker, Exit{}, now, linked(worker), worker.ready == ReadyBy::exec});
   const bool holds_slot = worker.slot < slots_.size() && slots_[worker.slot].current == worker.id;
   if (!booted || !holds_slot) return;
   worker.why = "has ended, how is not known yet";

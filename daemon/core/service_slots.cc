@@ -11,6 +11,7 @@ WorkerId Service::spawn(std::uint32_t slot, std::uint32_t generation, Time now, 
   worker.id = next_id_();
   worker.slot = slot;
   worker.generation = generation;
+  worker.ready = config_.ready;
   worker.since = now;
   if (config_.ready != ReadyBy::exec) worker.deadline = now + config_.start_timeout;
   if (config_.recycle != ServiceConfig::Recycle{})

@@ -60,6 +60,7 @@ void add_started(ServiceSnapshot& snapshot, const ServiceConfig& config, WorkerI
   started.id = worker;
   started.slot = slot;
   started.generation = generation;
+  started.ready = config.ready;
   started.since = now;
   if (config.ready != ReadyBy::exec) started.deadline = now + config.start_timeout;
   const bool candidate = generation != snapshot.generation;
@@ -75,6 +76,7 @@ void add_stranger(ServiceSnapshot& snapshot, const ServiceConfig& config, Worker
   stranger.id = worker;
   stranger.slot = slot;
   stranger.generation = generation;
+  stranger.ready = config.ready;
   stranger.since = stranger.ready_at.emplace(now);
   stranger.state = WorkerState::draining;
   stranger.drain_began = now;

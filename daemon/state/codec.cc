@@ -25,12 +25,12 @@ void members(const V& v, T& one, core::Slot*) {
 
 template <class V, class T>
 void members(const V& v, T& one, core::Worker*) {
-  auto& [id, slot, generation, state, since, ready_at, deadline, drain_began, requested, wanted_gone, tainted,
-         paid, expelled, announced_end, hit_deadline, killed_by_order, kill_sent, terminated, crash_recorded,
-         contained, crashed_at, gone_at, hung, recycle_factor, recycle_due, recycle_why, failed_boot,
-         channel_lost, why] = one;
-  v("id", id), v("slot", slot), v("generation", generation), v("state", state), v("since", since);
-  v("ready_at", ready_at), v("deadline", deadline), v("drain_began", drain_began);
+  auto& [id, slot, generation, ready, state, since, ready_at, deadline, drain_began, requested, wanted_gone,
+         tainted, paid, expelled, announced_end, hit_deadline, killed_by_order, kill_sent, terminated,
+         crash_recorded, contained, crashed_at, gone_at, hung, recycle_factor, recycle_due, recycle_why,
+         failed_boot, channel_lost, why] = one;
+  v("id", id), v("slot", slot), v("generation", generation), v("ready", ready), v("state", state);
+  v("since", since), v("ready_at", ready_at), v("deadline", deadline), v("drain_began", drain_began);
   v("requested", requested), v("wanted_gone", wanted_gone), v("tainted", tainted), v("paid", paid);
   v("expelled", expelled), v("announced_end", announced_end), v("hit_deadline", hit_deadline);
   v("killed_by_order", killed_by_order), v("kill_sent", kill_sent), v("terminated", terminated);

@@ -71,10 +71,9 @@ void ServiceRunner::save() {
 // ---- in: the descriptors
 
 void ServiceRunner::adopt(state::Service before, Handover& handover) {
-  const bool linked = before.ready == core::ReadyBy::library;
   before_ = std::move(before);  // first: nothing is saved before all of it was taken
   shared_.failures.tally().assume(before_->name, before_->failures, before_->met);
-  for (const auto& process : before_->processes) adopt_process(process, linked, handover);
+  for (const auto& process : before_->processes) adopt_process(process, handover);
   for (auto& end : std::exchange(before_->ends, {})) adopt_end(std::move(end), handover);
   for (const auto& key : handover.workers(service_.config().name, recorder_word))
     if (handover.has(worker_fd(key.service, key.slot, key.worker, pidfd_word))) adopt_unknown(key, handover);
@@ -118,7 +117,7 @@ std::shared_ptr<KeptRecorder> ServiceRunner::adopt_recorder(const Subject& subje
   return *empty;
 }
 
-void ServiceRunner::adopt_process(const state::Process& before, bool linked, Handover& handover) {
+void ServiceRunner::adopt_process(const state::Process& before, Handover& handover) {
   const auto& name = service_.config().name;
   auto process = std::make_unique<WorkerProcess>();
   process->subject = {name,          before.slot,        before.worker,
@@ -143,6 +142,9 @@ void ServiceRunner::adopt_process(const state::Process& before, bool linked, Han
     }
   }
   process->recorder = adopt_recorder(process->subject, handover);
+  const auto known = std::ranges::find(before_->core.workers, before.worker, &core::Worker::id);
+  const bool linked =
+      (known == before_->core.workers.end() ? before_->ready : known->ready) == core::ReadyBy::library;
   if (auto channel = fd(channel_word); channel && linked)
     process->link = link::WorkerLink::adopt(proto::Channel(std::move(channel)), before.greeted);
   shared_.failures.assume_reports(before.worker, before.reports);
@@ -159,7 +161,7 @@ void ServiceRunner::adopt_unknown(const WorkerKey& key, Handover& handover) {
   process.generation = core.generation;
   process.started_ms = unix_ms();
   process.greeted = !before_known_;  // it has said so to somebody
-  adopt_process(process, before_->ready == core::ReadyBy::library, handover);
+  adopt_process(process, handover);
   WorkerProcess& adopted = *processes_.at(key.worker);
   // By its recorder, in which it may have written what it likes.
   const auto identity =
@@ -173,6 +175,7 @@ void ServiceRunner::adopt_unknown(const WorkerKey& key, Handover& handover) {
   adopted.perhaps_never_ran = !os::has_executed(adopted.subject.pid);
   const auto add = before_known_ ? core::add_started : core::add_stranger;
   add(core, service_.config(), key.worker, key.slot, adopted.subject.generation, core::Clock::now());
+  core.workers.back().ready = before_->ready;
   before_->processes.push_back(state_of(adopted));
 }
 
@@ -272,9 +275,9 @@ void ServiceRunner::resume_process(core::WorkerId id) {
   const core::Worker& worker = known->second;
   if (core::leaving(worker.state)) {
     if (!process->told_to_go && worker.drain_began) tell_again(*process, worker);
-  } else if (worker.state == core::WorkerState::starting && service_.config().ready == core::ReadyBy::exec) {
+  } else if (worker.state == core::WorkerState::starting && worker.ready == core::ReadyBy::exec) {
     feed([id](core::Service& s, core::Time now, core::Effects& out) { s.on_ready(id, now, out); });
-  } else if (service_.config().ready == core::ReadyBy::library && !process->link && !worker.expelled) {
+  } else if (core::linked(worker) && !process->link && !worker.expelled) {
     feed([id](core::Service& s, core::Time now, core::Effects& out) { s.on_channel_closed(id, now, out); });
   }
 }

@@ -278,7 +278,7 @@ std::optional<Watch::Patient> ServiceRunner::patient(core::WorkerId worker) cons
   const auto known = service_.workers().find(worker);
   const auto process = processes_.find(worker);
   if (known == service_.workers().end() || process == processes_.end()) return std::nullopt;
-  const bool linked = service_.config().ready == core::ReadyBy::library && process->second->recorder;
+  const bool linked = core::linked(known->second) && process->second->recorder;
   return Watch::Patient{&known->second, &process->second->subject,
                         linked ? &process->second->recorder->reader() : nullptr};
 }

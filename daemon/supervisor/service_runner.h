@@ -128,7 +128,7 @@ class ServiceRunner : private Watch::Ward {
   // service_adoption.cc
   state::Service state() const;
   state::Process state_of(const WorkerProcess& process) const;
-  void adopt_process(const state::Process& before, bool linked, Handover& handover);
+  void adopt_process(const state::Process& before, Handover& handover);
   void adopt_unknown(const WorkerKey& key, Handover& handover);
   void adopt_end(state::End end, Handover& handover);
   std::shared_ptr<KeptRecorder> adopt_recorder(const Subject& subject, Handover& handover);

@@ -33,6 +33,9 @@ Block block_of(const std::string& opening) {
   if (kind == "sh run") block.use = Use::run;
   if (kind == "sh build") block.use = Use::build;
   if (kind == "sh bench") block.use = Use::bench;
+  if (kind == "sh install") block.use = Use::install;
+  if (kind == "sh start") block.use = Use::start;
+  if (kind == "json configuration") block.use = Use::configuration;
   if (kind == "text output") block.use = Use::output;
   return block;
 }

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-// The pages of docs/guides, and what stands in their blocks of code.
+// The pages of docs, and what stands in their blocks of code.
 namespace refork::test {
 
 // What a block is for, by the line that opens it.
@@ -16,6 +16,9 @@ enum class Use {
   output,   // ```text output: what the commands before it print; … stands for anything
   build,    // ```sh build: makes ./server of the program
   bench,    // ```sh bench: not run here, but all that it names is there
+  install,  // ```sh install, ```sh start: needs packages or systemd; run in a booted system
+  start,
+  configuration,  // ```json configuration: /etc/refork/refork.json from here on
   none
 };
 

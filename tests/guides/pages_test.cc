@@ -42,7 +42,12 @@ std::string name_of(const testing::TestParamInfo<std::string>& tested) {
 }
 
 class GuidePage : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Each, GuidePage, testing::ValuesIn(guide_pages()), name_of);
+std::vector<std::string> all_pages() {
+  std::vector<std::string> all = guide_pages();
+  all.emplace_back("docs/tutorial.md");
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Each, GuidePage, testing::ValuesIn(all_pages()), name_of);
 
 TEST_P(GuidePage, EveryBlockIsOfAKnownUse) {
   for (const Block& block : read_page(GetParam()).blocks) EXPECT_NE(block.use, Use::none) << block.opening;
@@ -109,6 +114,7 @@ TEST_P(GuidePage, EveryProgramThatMeasuresExists) {
 TEST(GuideIndex, NamesEveryGuide) {
   const std::string index = read_page("docs/guides/README.md").text;
   const std::string readme = read_page("README.md").text;
+  EXPECT_NE(readme.find("](docs/tutorial.md)"), readme.npos);
   for (const auto& file : pages_with_a_program()) {
     EXPECT_NE(index.find("](" + fs::path(file).filename().string() + ")"), index.npos) << file;
     EXPECT_NE(readme.find("](" + file + ")"), readme.npos) << file;
@@ -117,9 +123,10 @@ TEST(GuideIndex, NamesEveryGuide) {
 
 TEST(GuideIndex, EveryProgramIsCompiledAndRun) {
   const std::string build = contents(fs::path(REFORK_SOURCE_DIR) / "tests/guides/CMakeLists.txt");
-  const std::string tests = contents(fs::path(REFORK_SOURCE_DIR) / "tests/guides/guides_test.cc");
+  const std::string tests = contents(fs::path(REFORK_SOURCE_DIR) / "tests/guides/guides_test.cc") +
+                            contents(fs::path(REFORK_SOURCE_DIR) / "tests/guides/tutorial_test.cc");
   std::vector<std::string> files = pages_with_a_program();
-  files.emplace_back("README.md");
+  files.insert(files.end(), {"README.md", "docs/tutorial.md"});
   for (const auto& file : files)
     for (const Block& block : read_page(file).blocks)
       if (block.use == Use::program) {
