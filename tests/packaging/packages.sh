@@ -72,7 +72,7 @@ depends_on_what_its_programs_link() {
       owner=$(dpkg -S "*/$triplet/$needed" | head -n 1 | cut -d: -f1)
       depends_on "$1" | grep -x "$owner" >/dev/null || wrong "$1: $file needs $needed of $owner, which it does not depend on"
     done < <(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -v '^ld-linux')
-  done < <(find "$work/$1" -type f \( -path '*/bin/*' -o -path '*/libexec/*' -o -name '*.so*' \))
+  done < <(find "$work/$1" -type f \( -path '*/bin/*' -o -path '*/libexec/*' -o -name '*.so.*' \))
 }
 
 has_debugging_symbols_of_its_own() {  # PACKAGE FILE
