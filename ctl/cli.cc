@@ -53,6 +53,17 @@ std::string check_kind(const std::string& kind) {
   return "no kind \"" + escape(kind) + "\"; there are: " + all_kinds();
 }
 
+template <class T>
+bool parse_number(std::string_view text, T& value) {
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return problem == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+std::string check_workers(const std::string& text) {
+  std::uint32_t number = 0;
+  return parse_number(text, number) ? "" : "expected a number of workers, found \"" + escape(text) + "\"";
+}
+
 const char* const footer =
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service is stopped, 4 access denied,\n"
     "5 no reforkd at the socket.";
@@ -106,7 +117,7 @@ void add_operations(CLI::App& app, Invocation& call) {
   }
   auto* scale = app.add_subcommand("scale", "Change the number of a service's workers");
   scale->add_option("SERVICE", call.operation.target)->required();
-  scale->add_option("N", call.operation.workers)->required();
+  scale->add_option("N", call.operation.workers)->required()->check(CLI::Validator(check_workers, ""));
   scale->callback([&] { call.operation.verb = "Scale"; });
   auto* send = app.add_subcommand("send", "Send a message to a worker, or to all of a service");
   send->add_option("SERVICE|SERVICE/SLOT|ID", call.operation.target)->required();
@@ -143,12 +154,6 @@ void add_globals(CLI::App& app, Invocation& call) {
       "--no-block", [&](std::int64_t) { call.operation.wait = false; }, "Do not wait until it is done");
   app.add_flag("--no-color", call.no_color, "No colours, even on a terminal");
   app.set_version_flag("--version", std::string("reforkctl ") + REFORK_VERSION);
-}
-
-template <class T>
-bool parse_number(std::string_view text, T& value) {
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return problem == std::errc() && end == text.data() + text.size() && !text.empty();
 }
 
 // The first word that is no option is the command: what is said where there is none of that name.
@@ -197,6 +202,10 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
     std::ostringstream out, err;
     const bool asked = app.exit(outcome, out, err) == 0;
     if (asked) return Farewell{Exit::ok, out.str()};
+    if (app.get_subcommands().empty() && outcome.get_name() == "RequiredError")
+      return Farewell{Exit::usage,
+                      "reforkctl: expected a command, such as status, why or failures\n"
+                      "Try reforkctl --help\n"};
     return Farewell{Exit::usage,
                     "reforkctl: " + std::string(outcome.what()) + "\nTry " + help_of(app) + "\n"};
   }

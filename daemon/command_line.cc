@@ -67,6 +67,13 @@ std::optional<std::string> unknown_option(const CLI::App& app, const CLI::App& r
   return std::nullopt;
 }
 
+// The library's way to say that a flag means "no" is not for people: "--no-keeper{false}".
+std::string without_flag_values(std::string help) {
+  constexpr std::string_view value = "{false}";
+  for (std::size_t at; (at = help.find(value)) != help.npos;) help.erase(at, value.size());
+  return help;
+}
+
 }  // namespace
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
@@ -104,7 +111,9 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
     if (*run && !file.empty()) throw CLI::ValidationError("--config and run exclude each other");
   } catch (const CLI::ParseError& error) {
     std::ostringstream wrong;
-    exit_code = app.exit(error, std::cout, wrong) == 0 ? 0 : 2;
+    std::ostringstream help;
+    exit_code = app.exit(error, help, wrong) == 0 ? 0 : 2;
+    std::cout << without_flag_values(help.str());
     if (exit_code != 0)
       std::cerr << "reforkd: " << error.what() << "\nTry reforkd --help, or reforkd run --help.\n";
     return std::nullopt;

@@ -15,8 +15,13 @@ enum {
   MAX_PORT = 65535
 };
 
+static const char usage[] =
+    "options: [--port P] [--show-query]\n"
+    "answers: / /pid, /error /error-code /error-late /error-handler (fail), /crash /abort (end the worker),\n"
+    "         /hang (never answers); ?delay=MS takes its time\n";
+
 static void give_up(const char* what, const char* why) {
-  fprintf(stderr, "%s%s%s\nusage: [--port P] [--show-query]\n", what, *why ? ": " : "", why);
+  fprintf(stderr, "%s%s%s\n%s", what, *why ? ": " : "", why, usage);
   exit(2);
 }
 
@@ -25,7 +30,10 @@ struct example_options example_parse_options(int argc, char** argv) {
   int i;
   for (i = 1; i < argc; ++i) {
     char* end = NULL;
-    if (strcmp(argv[i], "--show-query") == 0) {
+    if (strcmp(argv[i], "--help") == 0) {
+      fputs(usage, stdout);
+      exit(0);
+    } else if (strcmp(argv[i], "--show-query") == 0) {
       options.show_query = 1;
     } else if (strcmp(argv[i], "--port") == 0 && i + 1 < argc) {
       const long port = strtol(argv[++i], &end, 10);

@@ -133,6 +133,13 @@ TEST(ReforkdManual, HasTheOptionsOfTheHelp) {
   EXPECT_THAT(known, testing::IsSupersetOf(keys_of_a_service));
 }
 
+TEST(Help, IsWrittenForPeople) {
+  for (const auto& text : {help("reforkd", {}), help("reforkd", {"run"}), help("reforkctl", {})})
+    EXPECT_THAT(text, testing::Not(testing::HasSubstr("{false}")));
+  for (const char* example : {"examples/http_asio", "examples/http_threads", "examples/http_libevent"})
+    EXPECT_THAT(help(example, {}), testing::HasSubstr("/hang (never answers)")) << example;
+}
+
 TEST(SymbolizerManual, HasTheOptionsOfTheHelp) {
   static const std::regex option("(--[a-z-]+)");
   EXPECT_EQ(flags_in(read_manual("refork-symbolizer.8").text),

@@ -63,6 +63,9 @@ TEST(CommandLine, AMistakeNamesTheHelpOfItsCommand) {
   EXPECT_THAT(std::get<ctl::Farewell>(parse({"failures", "show"})).text,
               HasSubstr("Try reforkctl failures show --help\n"));
   EXPECT_THAT(std::get<ctl::Farewell>(parse({})).text, HasSubstr("Try reforkctl --help\n"));
+  EXPECT_THAT(std::get<ctl::Farewell>(parse({"--json"})).text, HasSubstr("expected a command, such as"));
+  EXPECT_THAT(std::get<ctl::Farewell>(parse({"scale", "own", "x"})).text,
+              HasSubstr("expected a number of workers, found \"x\""));
 }
 
 TEST(CommandLine, AKindIsOneOfThoseThatRecordsHave) {
