@@ -276,5 +276,21 @@ TEST_F(ProgramTest, CheckConfigNeedsNoDaemon) {
   EXPECT_EQ(right.out, file + ": ok, 1 service\n");
 }
 
+// What is not there is no mistake: the file may be checked elsewhere than it is used.
+TEST_F(ProgramTest, CheckConfigWarnsOfWhatIsNotOnThisMachine) {
+  const std::string file = directory_ + "/absent.json";
+  std::ofstream(file) << R"({"services": {"web": {"command": ["/nowhere/server"], "user": "no-such-user",
+      "directory": "/nowhere", "log": "file:/nowhere/web.log"}, "own": {"command": ["sh"], "directory": "/",
+      "log": "file:/web.log"}}})";
+  const auto ran = run({"check-config", file.c_str()}, false);
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_THAT(ran.err,
+              HasSubstr(": warning: services.web.command: there is no program /nowhere/server here\n"));
+  EXPECT_THAT(ran.err, HasSubstr(": warning: services.web.user: there is no user no-such-user here\n"));
+  EXPECT_THAT(ran.err, HasSubstr(": warning: services.web.directory: there is no directory /nowhere here\n"));
+  EXPECT_THAT(ran.err, HasSubstr(": warning: services.web.log: there is no directory /nowhere here\n"));
+  EXPECT_THAT(ran.err, ::testing::Not(HasSubstr("services.own")));
+}
+
 }  // namespace
 }  // namespace refork::bus
