@@ -138,6 +138,13 @@ void add_daemon_reexec(CLI::App& app, Invocation& call) {
       ->callback([&] { call.command = Command::daemon_reexec; });
 }
 
+// The same to reforkd: whoever executes it anew has it read its configuration.
+void add_daemon_reload(CLI::App& app, Invocation& call) {
+  app.add_subcommand("daemon-reload",
+                     "Read the configuration again: what has changed in it is started, stopped, reloaded")
+      ->callback([&] { call.command = Command::daemon_reexec; });
+}
+
 void add_check_config(CLI::App& app, Invocation& call) {
   auto* sub = app.add_subcommand("check-config", "Check a configuration; needs no reforkd");
   sub->add_option("FILE", call.target, "refork.json")->default_str(config_file);
@@ -193,6 +200,7 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
   add_failures(app, call);
   add_operations(app, call);
   add_events(app, call);
+  add_daemon_reload(app, call);
   add_daemon_reexec(app, call);
   add_check_config(app, call);
   if (const auto unknown = unknown_command(app, argc, argv)) return Farewell{Exit::usage, *unknown};

@@ -181,6 +181,21 @@ base::Result<Client> connect_again(const std::string& path) {
   }
 }
 
+// One that is started again and again is not followed for ever.
+class Returns {
+ public:
+  bool too_many(std::chrono::steady_clock::time_point now) {
+    if (now - first_ > returns_window) first_ = now, count_ = 0;
+    return ++count_ > most_returns;
+  }
+
+ private:
+  static constexpr std::chrono::seconds returns_window{60};
+  static constexpr int most_returns = 10;
+  std::chrono::steady_clock::time_point first_;
+  int count_ = 0;
+};
+
 // Goes on with the next reforkd where one ends: what happens between the two is not seen.
 int follow_events(Client& client, const Invocation& call, const Console& console) {
   std::uint64_t left = call.count.value_or(UINT64_MAX);
@@ -198,7 +213,10 @@ int follow_events(Client& client, const Invocation& call, const Console& console
     return show(call.json ? event_json(event) : render_event(event, view));
   };
   auto result = client.follow(on_event, on_message);
+  Returns returns;
   while (!result && result.error().code == ECONNRESET) {
+    if (returns.too_many(std::chrono::steady_clock::now()))
+      return complain(console, "reforkd ends again and again; its log says why", Exit::failed);
     complain(console, "reforkd closed the connection; waiting for it to come back", Exit::failed);
     auto next = connect_again(call.control);
     if (!next) return no_way_in(console, call.control, next.error());

@@ -77,7 +77,7 @@ std::string without_flag_values(std::string help) {
 }  // namespace
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
-  CommandLine line{os::default_control(), os::default_state_dir(), "command line", {}, true};
+  CommandLine line{os::default_control(), os::default_state_dir(), "command line", {}};
   std::string file;
   RunOptions run_options;
 
@@ -85,6 +85,8 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   app.footer(examples);
   app.set_version_flag("--version", std::string("reforkd ") + REFORK_VERSION);
   app.add_option("--config", file, "run the services of this file")->type_name("FILE");
+  app.add_flag("--clean-up", line.clean_up,
+               "end what a reforkd has left that stays stopped; for ExecStopPost= of its unit");
   auto* run = app.add_subcommand("run", "run one service, described by options");
   for (auto* place : {&app, run}) {
     place->add_option("--control", line.control, "socket for reforkctl")
@@ -107,6 +109,7 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   }
   try {
     app.parse(argc, argv);
+    if (line.clean_up) return line;
     if (!*run && file.empty()) throw CLI::RequiredError("--config FILE, or run ... -- COMMAND:");
     if (*run && !file.empty()) throw CLI::ValidationError("--config and run exclude each other");
   } catch (const CLI::ParseError& error) {

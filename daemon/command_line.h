@@ -14,6 +14,7 @@ struct CommandLine {
   config::Outcome config;
   bool keeper = true;  // may be started
   bool exit_on_give_up = false;
+  bool clean_up = false;  // nothing else
 };
 
 // Prints help, version or what is wrong, and gives the exit code in `exit_code`, where there is nothing to

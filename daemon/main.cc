@@ -10,9 +10,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bus/bus.h"
+#include "clean_up.h"
 #include "command_line.h"
 #include "keeper/keeper.h"
 #include "log/log.h"
@@ -20,10 +22,13 @@
 #include "os/notify.h"
 #include "os/paths.h"
 #include "os/process.h"
+#include "os/unit.h"
 #include "places.h"
 #include "reexec.h"
 #include "store/store.h"
+#include "supervisor/handover.h"
 #include "supervisor/loop.h"
+#include "supervisor/manager.h"
 #include "supervisor/supervisor.h"
 
 namespace refork {
@@ -56,6 +61,23 @@ std::string variable(const char* name) {
   return value ? value : "";
 }
 
+constexpr int exit_mistaken = 2;  // by what it was told; as the unit knows it
+
+// An earlier reforkd left something: it must be tried again.
+bool has_workers_to_keep() {
+  return (":" + variable("LISTEN_FDNAMES") + ":").find(":" + std::string(supervisor::state_name) + ":") !=
+         std::string::npos;
+}
+
+// 0: there is none.
+pid_t keeper_pid() { return std::atoi(variable(keeper::variable).c_str()); }
+
+// What a service manager keeps for as long as the unit is not stopped for good.
+bool has_room_for_descriptors() {
+  const std::string room = variable("FDSTORE");
+  return !variable("NOTIFY_SOCKET").empty() && !room.empty() && room != "0";
+}
+
 // A keeper is at the other end of a descriptor, a manager at an address.
 os::FdStore open_store(std::vector<os::InheritedFd>& inherited) {
   const auto found = std::ranges::find(inherited, keeper::store_name, &os::InheritedFd::name);
@@ -80,6 +102,8 @@ class Reforkd {
   void serve();
   base::Result<void> plan_reexec();
   void give_up();
+  void reload();
+  bool listeners_stay() const;
   int end(int code);
 
   CommandLine line_;
@@ -111,7 +135,8 @@ Result<void> Reforkd::prepare() {
                                     std::move(inherited_),
                                     {variable(keeper::variable), program_.path, program_.keeper_argv()},
                                     [this] { return plan_reexec(); },
-                                    os::file_identity(line_.state_dir)});
+                                    os::file_identity(line_.state_dir),
+                                    supervisor::watchdog_of_manager(keeper_pid())});
   if (auto prepared = supervisor_->prepare(); !prepared) return prepared;
   auto socket = supervisor_->handover().take(supervisor::control_name, fds_);
   const int kept = socket.get();
@@ -128,27 +153,26 @@ Result<void> Reforkd::prepare() {
 }
 
 void Reforkd::serve() {
-  const auto stop = [this] {
-    fds_.say("STOPPING=1");
-    supervisor_->shut_down([this] { loop_.exit(0); });
-  };
+  const auto stop = [this] { supervisor_->shut_down([this] { loop_.exit(0); }); };
   sources_.push_back(loop_.watch_signal(SIGTERM, stop));
   sources_.push_back(loop_.watch_signal(SIGINT, stop));
   sources_.push_back(loop_.watch_signal(SIGCHLD, [this] { supervisor_->reap_strangers(); }));
-  sources_.push_back(
-      loop_.watch_signal(SIGHUP, [] { log::notice("SIGHUP: the configuration is read at the start only"); }));
-  const std::string up = "reforkd " REFORK_VERSION " controls at " + line_.control;
-  log::notice(up);
-  fds_.say("STATUS=" + up);
-  supervisor_->run([this] { fds_.say("READY=1"); });
+  sources_.push_back(loop_.watch_signal(SIGHUP, [this] { reload(); }));
+  log::notice("reforkd " REFORK_VERSION " controls at " + line_.control);
+  supervisor_->run();
   supervisor_->reap_strangers();  // who ended while another program ran in this process
 }
 
 void Reforkd::give_up() {
   log::error("every service is given up: reforkd ends");
   resumed_ = false;  // nothing stays for a next one
-  fds_.say("STOPPING=1");
   supervisor_->shut_down([this] { loop_.exit(exit_given_up); });
+}
+
+void Reforkd::reload() {
+  supervisor_->reexec([](const Result<void>& done) {
+    if (!done) log::error("not reloaded: " + done.error().what);
+  });
 }
 
 // The answer goes out in the turns that follow; then the loop ends.
@@ -156,16 +180,28 @@ Result<void> Reforkd::plan_reexec() {
   const auto next = program_.check();
   if (!next) return next.error();
   if (auto possible = supervisor_->can_listen(*next); !possible) return possible;
-  if (!reexec_) loop_.later([this] { loop_.later([this] { loop_.exit(0); }); });
-  reexec_ = true;
+  if (std::exchange(reexec_, true)) return {};
+  supervisor_->manager().reloading();
+  loop_.later([this] { loop_.later([this] { loop_.exit(0); }); });
   return {};
+}
+
+// Where the next reforkd gets them from a manager, connections wait in them meanwhile. systemd gives them up
+// by itself when the unit stays stopped; here they are given up before where that is known, and the files of
+// sockets with them.
+bool Reforkd::listeners_stay() const {
+  if (!fds_.has_manager()) return false;
+  const auto job = os::own_unit_job();
+  if (!job) return has_room_for_descriptors();
+  return *job != os::UnitJob::stop;
 }
 
 int Reforkd::end(int code) {
   if (supervisor_) supervisor_->publish_to(nullptr);
   const bool stays = reexec_ || (code != 0 && resumed_);  // for the next one
   if (bus_) stays ? bus_->leave() : bus_->close();
-  if (supervisor_) stays ? supervisor_->leave() : supervisor_->close();
+  const bool listeners = !stays && supervisor_ && listeners_stay();
+  if (supervisor_) stays ? supervisor_->leave() : supervisor_->close(listeners);
   if (store_) {
     store_->close();
     store_->dispatch();  // what was written last lets go of its flight recorders
@@ -176,7 +212,7 @@ int Reforkd::end(int code) {
     log::error(error.what);
     code = 1;
   } else if (!stays) {
-    fds_.forget_all();
+    fds_.forget_unless([&](const std::string& name) { return listeners && supervisor::is_listener_fd(name); });
   }
   fds_.say("EXIT_STATUS=" + std::to_string(code));
   return code;
@@ -196,9 +232,7 @@ int Reforkd::run() {
 
 // Somebody keeps descriptors already, or is not wanted.
 bool needs_keeper(const CommandLine& line) {
-  if (!line.keeper || !variable(keeper::variable).empty()) return false;
-  const std::string room = variable("FDSTORE");
-  return variable("NOTIFY_SOCKET").empty() || room.empty() || room == "0";
+  return line.keeper && variable(keeper::variable).empty() && !has_room_for_descriptors();
 }
 
 // As a child of the reforkd whose keeper died.
@@ -220,9 +254,10 @@ int start(int argc, char** argv) {
   int exit_code = 0;
   auto line = parse_command_line(argc, argv, exit_code);
   if (!line) return exit_code;
+  if (line->clean_up) return clean_up();
   for (const auto& problem : line->config.problems)
     std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());
-  if (!line->config.ok()) return 2;
+  if (!line->config.ok()) return has_workers_to_keep() ? EXIT_FAILURE : exit_mistaken;
   if (needs_keeper(*line)) return keeper::run({program.path, program.argv, std::nullopt});
   return Reforkd(*std::move(line), std::move(program)).run();
 }

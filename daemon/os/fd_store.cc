@@ -22,7 +22,6 @@ namespace {
 
 // A keeper that does not read for this long is not waited for; what it did not get waits for it.
 constexpr timeval patience{0, 200'000};
-constexpr std::size_t most_pending = 4096;
 
 struct FreeList {
   void operator()(char** list) const noexcept {
@@ -84,13 +83,36 @@ bool FdStore::send(const std::string& text, int fd) const {
   return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS && errno != ETOOMANYREFS);
 }
 
-void FdStore::post(std::string text, int fd) {
+void FdStore::post(std::string text, int fd, const std::string& name) {
   if (!socket_) return;
   if (!pending_.empty()) flush();
   if (pending_.empty() && send(text, fd)) return;
-  if (pending_.size() >= most_pending) pending_.pop_front();
-  pending_.push_back({std::move(text), base::UniqueFd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3))});
+  pending_.push_back({std::move(text), base::UniqueFd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3)), name});
+  if (pending_.size() >= compact_at_) compact();
   if (pending_.size() == 1 && on_pending_) on_pending_();
+}
+
+// What was stored and removed again while it waited is not sent at all, and of what is said only the newest
+// of its kind: so no more waits than both ends have descriptors, and a few words.
+void FdStore::compact() {
+  std::map<std::string, std::size_t> first, last;
+  const auto subject = [](const Packet& one) {
+    return one.name.empty() ? one.text.substr(0, one.text.find('=')) : ":" + one.name;
+  };
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    const auto about = subject(pending_[i]);
+    first.emplace(about, i);
+    last[about] = i;
+  }
+  std::deque<Packet> needed;
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    Packet& one = pending_[i];
+    const bool removal = !one.name.empty() && !one.fd;
+    // A removal counts where it is the first word: the other end has that one.
+    if (i == (removal ? first : last).at(subject(one))) needed.push_back(std::move(one));
+  }
+  pending_ = std::move(needed);
+  compact_at_ = std::max(many_pending, 2 * pending_.size());
 }
 
 void FdStore::flush() {
@@ -100,24 +122,31 @@ void FdStore::flush() {
 void FdStore::keep(const std::string& name, int fd) {
   if (!is_fd_name(name) || fd < 0) return;
   kept_[name] = fd;
-  post("FDSTORE=1\nFDNAME=" + name + "\nFDPOLL=0", fd);
+  store(name, fd);
+}
+
+void FdStore::store(const std::string& name, int fd) {
+  post("FDSTORE=1\nFDNAME=" + name + "\nFDPOLL=0", fd, name);
 }
 
 void FdStore::forget(const std::string& name) {
-  if (kept_.erase(name) != 0) post("FDSTOREREMOVE=1\nFDNAME=" + name, -1);
+  if (kept_.erase(name) != 0) post("FDSTOREREMOVE=1\nFDNAME=" + name, -1, name);
 }
 
-void FdStore::forget_all() {
-  while (!kept_.empty()) forget(std::string(kept_.begin()->first));
+void FdStore::forget_unless(const std::function<bool(const std::string&)>& stays) {
+  std::vector<std::string> names;
+  for (const auto& [name, fd] : kept_)
+    if (!stays(name)) names.push_back(name);
+  for (const auto& name : names) forget(name);
 }
 
 void FdStore::move_to(base::UniqueFd sender) {
   address_.clear();
   socket_ = make_patient(std::move(sender));
   pending_.clear();
-  for (const auto& [name, fd] : kept_) post("FDSTORE=1\nFDNAME=" + name + "\nFDPOLL=0", fd);
+  for (const auto& [name, fd] : kept_) store(name, fd);
 }
 
-void FdStore::say(std::string_view state) { post(std::string(state), -1); }
+void FdStore::say(std::string_view state) { post(std::string(state), -1, ""); }
 
 }  // namespace refork::os

@@ -36,10 +36,17 @@ class FdStore {
   explicit FdStore(std::string address);
   explicit FdStore(base::UniqueFd sender);  // NotifyPair's
 
-  // Borrows `fd`, which must stay open until forget(). What the other end has no room for is sent later.
+  // Of what waits to be sent, before it is looked through for what has become needless.
+  static constexpr std::size_t many_pending = 4096;
+
+  // Borrows `fd`, which must stay open until forget(). What the other end has no room for is sent later:
+  // however much that is, and however long it takes, both ends agree in the end.
   void keep(const std::string& name, int fd);
   void forget(const std::string& name);
-  void forget_all();
+  void forget_all() {
+    forget_unless([](const std::string&) { return false; });
+  }
+  void forget_unless(const std::function<bool(const std::string& name)>& stays);
   // Already there, from before this process.
   void assume(const std::string& name, int fd) { kept_[name] = fd; }
   const std::map<std::string, int>& kept() const noexcept { return kept_; }
@@ -47,7 +54,10 @@ class FdStore {
   // Another keeper, which gets everything anew.
   void move_to(base::UniqueFd sender);
   int sender() const noexcept { return address_.empty() ? socket_.get() : -1; }  // -1: it has an address
+  // A service manager, at an address; not a keeper, and not nobody.
+  bool has_manager() const noexcept { return !address_.empty(); }
   bool pending() const noexcept { return !pending_.empty(); }
+  std::size_t pending_count() const noexcept { return pending_.size(); }
   // Called when something begins to wait: flush() is due then, until nothing is pending.
   void on_pending(std::function<void()> call) { on_pending_ = std::move(call); }
   void flush();  // tries again what had no place
@@ -58,14 +68,18 @@ class FdStore {
   struct Packet {
     std::string text;
     base::UniqueFd fd;  // none: none is sent
+    std::string name;   // of the descriptor that it is about; empty: it is about none
   };
   bool send(const std::string& text, int fd) const;
-  void post(std::string text, int fd);
+  void post(std::string text, int fd, const std::string& name);
+  void store(const std::string& name, int fd);
+  void compact();
 
   std::string address_;  // empty: none is needed, the socket is connected
   base::UniqueFd socket_;
   std::map<std::string, int> kept_;
   std::deque<Packet> pending_;
+  std::size_t compact_at_ = many_pending;
   std::function<void()> on_pending_;
 };
 

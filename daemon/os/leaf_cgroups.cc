@@ -53,12 +53,17 @@ std::vector<fs::path> directories_in(const fs::path& directory) {
   return all;
 }
 
-// For kernels without cgroup.kill (before 5.14). A fork may escape one round, but not all of them.
-void kill_each(const std::string& directory) {
+std::vector<pid_t> processes_in(const std::string& directory) {
+  std::vector<pid_t> all;
   std::ifstream processes(directory + "/cgroup.procs");
   for (pid_t pid = 0; processes >> pid;)
-    if (pid > 1) ::kill(pid, SIGKILL);
-  for (const auto& below : directories_in(directory)) kill_each(below);
+    if (pid > 1) all.push_back(pid);
+  return all;
+}
+
+void signal_each(const std::string& directory, int signal) {
+  for (const pid_t pid : processes_in(directory)) ::kill(pid, signal);
+  for (const auto& below : directories_in(directory)) signal_each(below, signal);
 }
 
 // What its processes have made below it goes first.
@@ -95,9 +100,16 @@ std::vector<std::string> LeafCgroups::list() const {
 
 bool LeafCgroups::has_processes(const std::string& leaf) const { return populated(directory_ + "/" + leaf); }
 
+void LeafCgroups::signal(const std::string& leaf, int signal) const {
+  signal_each(directory_ + "/" + leaf, signal);
+}
+
+std::vector<pid_t> LeafCgroups::processes() const { return processes_in(directory_); }
+
 bool LeafCgroups::end(const std::string& leaf) const {
   const std::string path = directory_ + "/" + leaf;
-  if (populated(path) && !write(path + "/cgroup.kill", "1")) kill_each(path);
+  // Kernels before 5.14 have no cgroup.kill. A fork may escape one round then, but not all of them.
+  if (populated(path) && !write(path + "/cgroup.kill", "1")) signal_each(path, SIGKILL);
   return remove_tree(path);
 }
 

@@ -21,6 +21,8 @@ class LeafCgroups {
   base::Result<void> put(const std::string& leaf, pid_t pid) const;
   std::vector<std::string> list() const;
   bool has_processes(const std::string& leaf) const;
+  void signal(const std::string& leaf, int signal) const;  // to all that is in it
+  std::vector<pid_t> processes() const;                    // in the own one itself
   // Kills all that is in it, by SIGKILL, and removes it. False: not all of it is gone yet, to be tried again.
   bool end(const std::string& leaf) const;
 

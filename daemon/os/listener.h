@@ -51,7 +51,8 @@ class ListenSocket {
   bool broken() const;
   // A fresh socket at the same address. After an error there is none (fd() is -1); it can be tried again.
   base::Result<void> reopen();
-  void unlink_path() noexcept;  // only if the file there is still the one that was made here
+  void leave_path() noexcept { inode_ = 0; }  // its file is somebody else's, who made it
+  void unlink_path() noexcept;                // only if the file there is still the one that was made here
 
  private:
   ListenSocket() = default;

@@ -2,8 +2,11 @@
 // them.
 #include "supervisor/handover.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace refork::supervisor {
 
@@ -18,6 +21,12 @@ std::optional<std::string_view> take_part(std::string_view& name) {
   const auto part = name.substr(dot + 1);
   name = name.substr(0, dot);
   return part;
+}
+
+// Of a socket: the same for whoever holds it.
+std::pair<dev_t, ino_t> identity(int fd) {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 ? std::pair(status.st_dev, status.st_ino) : std::pair<dev_t, ino_t>();
 }
 
 template <class Number>
@@ -39,6 +48,11 @@ std::string worker_fd(std::string_view service, std::uint32_t slot, core::Worker
 
 std::string listener_fd(std::string_view service, std::uint64_t number) {
   return std::string(service) + "." + std::string(listener_word) + "." + std::to_string(number);
+}
+
+bool is_listener_fd(std::string_view name) {
+  std::uint64_t number = 0;
+  return take_number(name, number) && take_part(name) == listener_word;
 }
 
 std::string notify_fd(std::string_view service) { return std::string(service) + ".notify"; }
@@ -97,6 +111,18 @@ std::string Handover::best(std::string_view prefix, const std::function<int(int 
   return found;
 }
 
+base::UniqueFd Handover::take_given(const std::string& name, const std::function<int(int fd)>& suits) {
+  const auto [begin, end] = fds_.equal_range(name);
+  auto found = end;
+  int best = 0;
+  for (auto one = begin; one != end; ++one)
+    if (const int how = suits(one->second.get()); how > best) best = how, found = one;
+  if (found == end) return {};
+  base::UniqueFd fd = std::move(found->second);
+  fds_.erase(found);
+  return fd;
+}
+
 core::WorkerId Handover::highest_worker() const {
   core::WorkerId highest = 0;
   for (const auto& [name, fd] : fds_)
@@ -110,17 +136,18 @@ std::uint64_t Handover::highest_listener() const {
   for (const auto& [name, fd] : fds_) {
     std::string_view rest = name;
     std::uint64_t number = 0;
-    if (take_number(rest, number) && take_part(rest) == listener_word) highest = std::max(highest, number);
+    if (is_listener_fd(rest) && take_number(rest, number)) highest = std::max(highest, number);
   }
   return highest;
 }
 
-std::vector<std::string> Handover::drop(os::FdStore& store) {
+std::vector<std::string> Handover::drop(os::FdStore& store, const std::vector<int>& had) {
   std::vector<std::string> names;
   for (const auto& [name, fd] : fds_) {
+    const auto same = [&fd = fd](int other) { return identity(other) == identity(fd.get()); };
+    if (std::ranges::none_of(had, same)) names.push_back(name);
     store.assume(name, fd.get());
     store.forget(name);
-    names.push_back(name);
   }
   fds_.clear();
   return names;

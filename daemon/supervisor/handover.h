@@ -30,6 +30,7 @@ struct WorkerKey {
   bool operator<(const WorkerKey& other) const { return worker < other.worker; }
 };
 std::string listener_fd(std::string_view service, std::uint64_t number);
+bool is_listener_fd(std::string_view name);
 std::string notify_fd(std::string_view service);
 std::optional<WorkerKey> parse_worker_fd(std::string_view name, std::string_view what);
 
@@ -45,12 +46,15 @@ class Handover {
   std::vector<base::UniqueFd> take_all(std::string_view what, os::FdStore& store);
   // The best of those whose names begin so and that `suits` likes (0: not at all); empty: none.
   std::string best(std::string_view prefix, const std::function<int(int fd)>& suits) const;
+  // The best of those of exactly this name, which a service manager opened itself: they are not in the store.
+  base::UniqueFd take_given(const std::string& name, const std::function<int(int fd)>& suits);
   bool has(const std::string& name) const { return fds_.contains(name); }
   core::WorkerId highest_worker() const;
   std::uint64_t highest_listener() const;
   bool empty() const noexcept { return fds_.empty(); }
-  // What nobody took is closed and removed from the store; the names, for the log.
-  std::vector<std::string> drop(os::FdStore& store);
+  // What nobody took is closed and removed from the store; the names, for the log. Not named: what is the same
+  // as one of `had`, as a socket is that a manager gives with every start.
+  std::vector<std::string> drop(os::FdStore& store, const std::vector<int>& had = {});
 
  private:
   std::multimap<std::string, base::UniqueFd> fds_;

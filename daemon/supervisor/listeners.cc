@@ -47,7 +47,8 @@ base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
       store_.forget(known->fd_name);
     }
   }
-  if (adopt_stranger(address, nonblocking, handover)) return {};
+  if (adopt_given(address, nonblocking, handover) || adopt_stranger(address, nonblocking, handover))
+    return {};
   auto socket = os::ListenSocket::open(address, nonblocking);
   if (!socket) return socket.error();
   const std::string name = listener_fd(service_, next_number_());
@@ -55,6 +56,24 @@ base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
   sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
   watch(*sockets_.back());
   return {};
+}
+
+// One that a service manager opened for the service, by FileDescriptorName=. It is kept as every other one, so
+// that nothing depends on being given it again; its file is the manager's.
+bool Listeners::adopt_given(const std::string& address, bool nonblocking, Handover& handover) {
+  auto fd = handover.take_given(service_, [&address](int one) { return os::ListenSocket::suits(address, one); });
+  if (!fd) return false;
+  auto socket = os::ListenSocket::adopt(address, std::move(fd), nonblocking);
+  if (!socket) {
+    log::warning(socket.error().what + "; it is opened anew");
+    return false;
+  }
+  socket->leave_path();
+  const std::string name = listener_fd(service_, next_number_());
+  store_.keep(name, socket->fd());
+  sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
+  watch(*sockets_.back());
+  return true;
 }
 
 // One of an earlier reforkd of which nothing is known but its name: were it opened anew, the address would be

@@ -31,7 +31,8 @@ class Listeners {
   Listeners(Loop& loop, os::FdStore& store, NextNumber next_number)
       : loop_(loop), store_(store), next_number_(std::move(next_number)) {}
 
-  // Those of `before` that are still wanted are taken from `handover`.
+  // Those of `before` that are still wanted are taken from `handover`, as are those that a service manager has
+  // opened: they have the service's name, and one of its addresses.
   base::Result<void> open(const std::string& service, const std::vector<std::string>& addresses,
                           bool nonblocking, const std::vector<state::Listener>& before, Handover& handover,
                           Reopened reopened);
@@ -49,6 +50,7 @@ class Listeners {
   };
   base::Result<void> add(const std::string& address, bool nonblocking,
                          const std::vector<state::Listener>& before, Handover& handover);
+  bool adopt_given(const std::string& address, bool nonblocking, Handover& handover);
   bool adopt_stranger(const std::string& address, bool nonblocking, Handover& handover);
   void watch(Socket& socket);
   void shut_down(Socket& socket);

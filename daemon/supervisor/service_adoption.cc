@@ -202,7 +202,7 @@ void ServiceRunner::adopt_end(state::End end, Handover& handover) {
 
 // ---- in: what happens next
 
-void ServiceRunner::resume() {
+void ServiceRunner::resume(const std::function<void()>& settled) {
   if (!before_) return;
   const auto before = *std::exchange(before_, std::nullopt);
   resumed_ = true;
@@ -225,7 +225,8 @@ void ServiceRunner::resume() {
     }
   }
   relieve_superseded();
-  if (service_.wanted()) follow_configuration(before);
+  const bool reloads = service_.wanted() && follow_configuration(before, settled);
+  if (!reloads && settled) settled();
 }
 
 // Their replacements were started, and reforkd died before it had written down why. What they say themselves
@@ -241,18 +242,21 @@ void ServiceRunner::relieve_superseded() {
 }
 
 // The workers are those of another configuration: they are, as long as a reload has not replaced them all.
-void ServiceRunner::follow_configuration(const state::Service& before) {
+// True: that has begun.
+bool ServiceRunner::follow_configuration(const state::Service& before, const std::function<void()>& settled) {
   if (before.print == print_) {
     // Whoever took another configuration back has settled what its reload came to.
     if (before.wanted_print != print_) service_.forget_failed_reload();
-    return;
+    return false;
   }
   const auto now_wanted = std::exchange(print_, before.print);
   log::notice("service " + service_.config().name + " is configured otherwise now: it is reloaded");
   order([](core::Service& s, core::Time now, core::Effects& out) { return s.reload(now, out); },
-        [this, now_wanted](const base::Result<void>& reloaded) {
+        [this, now_wanted, settled](const base::Result<void>& reloaded) {
           if (reloaded) print_ = now_wanted;
+          if (settled) settled();
         });
+  return true;
 }
 
 void ServiceRunner::resume_process(core::WorkerId id) {

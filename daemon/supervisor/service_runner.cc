@@ -295,10 +295,14 @@ void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {
   for (const auto& [id, process] : processes_) pids.push_back(process->subject.pid);
 }
 
-void ServiceRunner::close() {
+void ServiceRunner::close(bool keep_listeners) {
   bury();
-  listeners_.close();
+  if (!keep_listeners) listeners_.close();
   notifications_.close();
+}
+
+void ServiceRunner::list_sockets(std::vector<int>& fds) const {
+  for (const int fd : listeners_.fds()) fds.push_back(fd);
 }
 
 core::ServiceStatus ServiceRunner::status() const {

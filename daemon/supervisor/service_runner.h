@@ -66,7 +66,8 @@ class ServiceRunner : private Watch::Ward {
   // What an earlier reforkd left of this service: adopt() takes it, resume() goes on with it.
   void adopt(state::Service before, Handover& handover);
   void adopt_strangers(Handover& handover);  // instead of it, where there is nothing that could be read
-  void resume();
+  // `settled`: once it is as it is configured now, or has failed to become so.
+  void resume(const std::function<void()>& settled = {});
   bool adopted() const noexcept { return before_.has_value() || resumed_; }
   void save();
   void failures_changed() { dirty_ = true, save(); }                          // what is known of them
@@ -83,7 +84,9 @@ class ServiceRunner : private Watch::Ward {
   bool has_process(core::WorkerId worker) const { return processes_.contains(worker); }
   void list_pids(std::vector<pid_t>& pids) const;
   std::size_t killed_beside(core::WorkerId worker) const;
-  void close();  // removes what was created, and leaves nothing to a next reforkd
+  // Removes what was created, and leaves nothing to a next reforkd, but perhaps the listeners.
+  void close(bool keep_listeners);
+  void list_sockets(std::vector<int>& fds) const;
 
  private:
   using Input = std::function<void(core::Service&, core::Time, core::Effects&)>;
@@ -136,7 +139,7 @@ class ServiceRunner : private Watch::Ward {
   static bool never_ran(const WorkerProcess& process, const os::ExitStatus& status);
   void withdraw(core::WorkerId worker);
   void relieve_superseded();
-  void follow_configuration(const state::Service& before);
+  bool follow_configuration(const state::Service& before, const std::function<void()>& settled);
   void tell_again(WorkerProcess& process, const core::Worker& worker);
 
   Shared& shared_;

@@ -67,6 +67,12 @@ std::vector<pid_t> Services::pids() const {
   return all;
 }
 
+std::vector<int> Services::sockets() const {
+  std::vector<int> all;
+  each([&all](const ServiceRunner& runner) { runner.list_sockets(all); });
+  return all;
+}
+
 std::size_t Services::killed_beside(core::WorkerId worker) const {
   std::size_t count = 0;
   each([&](const ServiceRunner& runner) { count += runner.killed_beside(worker); });

@@ -34,6 +34,7 @@ class Services {
   base::Result<ServiceRunner*> find(std::string_view name) const;   // of those that are configured
   base::Result<Target> find_worker(std::string_view target) const;  // SERVICE/SLOT or a worker's id
   std::vector<pid_t> pids() const;
+  std::vector<int> sockets() const;  // that are listened on
   // Workers beside this one that ended by somebody's SIGKILL, not yet reaped.
   std::size_t killed_beside(core::WorkerId worker) const;
 };

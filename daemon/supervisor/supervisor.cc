@@ -23,6 +23,16 @@ namespace {
 constexpr std::uint64_t id_block = 256;
 // How long a worker that nobody knows may take to end.
 constexpr core::Millis unknown_patience{30000};
+// A manager is asked for patience this much beyond the deadlines of start and stop.
+constexpr core::Millis change_margin{10000};
+
+core::ServiceInLine in_line(const core::Service& service) {
+  core::ServiceInLine line{service.config().name, service.state(), 0, 0};
+  if (service.wanted()) line.wanted = service.config().workers;
+  for (const auto& [id, worker] : service.workers())
+    if (core::accepts(worker.state)) ++line.serving;
+  return line;
+}
 
 }  // namespace
 
@@ -31,17 +41,24 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       store_(store),
       setup_(std::move(setup)),
       started_ms_(unix_ms()),
+      started_(core::Clock::now()),
       symbolizer_(loop, {symbolizer_places(), {}, [this](const std::string& name) { return user_of(name); }}),
       events_(setup_.fds, setup_.config.services),
       failures_(
           store, symbolizer_,
-          [this](const core::FailureRow& row, const std::string& summary) { events_.failed(row, summary); }),
+          [this](const core::FailureRow& row, const std::string& summary) {
+            events_.failed(row, summary);
+            recent_failures_.add(core::Clock::now());
+            manager_.status_changed();
+          }),
       output_tail_(loop),
       state_(setup_.fds),
       cgroups_(loop, os::LeafCgroups::in(os::own_cgroup()), setup_.instance),
       shared_(share()),
       handover_(std::move(setup_.inherited)),
       keeper_(loop, setup_.fds, setup_.keeper, [this](pid_t pid) { on_keeper_replaced(pid); }),
+      manager_(loop, setup_.fds, {setup_.watchdog, [this] { return status_line(); }}),
+      failures_forgotten_(loop.timer([this] { manager_.status_changed(); })),
       random_(std::random_device{}()) {
   for (const auto& service : setup_.config.services)
     if (service.redact) failures_.redact(service.name, *service.redact);
@@ -69,7 +86,11 @@ Shared Supervisor::share() {
             events_.announce(std::move(event));
           },
       .message = [this](core::WorkerId id, std::string_view json) { events_.message(id, json); },
-      .changed = [this] { events_.changed(); },
+      .changed =
+          [this] {
+            events_.changed();
+            manager_.status_changed();
+          },
       .fds = setup_.fds,
       .cgroups = cgroups_,
       .next_listener = [this] { return ++state_.last_listener; },
@@ -242,33 +263,71 @@ void Supervisor::adopt_former_services() {
   }
 }
 
-void Supervisor::run(std::function<void()> up) {
+// The longest that a service may take to become as it is configured: its workers start one after the other
+// where it is reloaded.
+core::Time Supervisor::latest_up() const {
+  core::Millis longest{0};
+  for (const auto& runner : services_.configured) {
+    const auto& config = runner->service().config();
+    const auto starts = runner->adopted() ? config.workers + 1 : 1;
+    longest = std::max(longest, starts * config.start_timeout + config.reload.probation);
+  }
+  return core::Clock::now() + longest + change_margin;
+}
+
+core::Time Supervisor::latest_stop() const {
+  core::Millis longest{0};
+  services_.each([&longest](const ServiceRunner& runner) {
+    longest = std::max(longest, runner.service().config().drain_deadline);
+  });
+  return core::Clock::now() + longest + change_margin;
+}
+
+std::string Supervisor::status_line() {
+  const auto now = core::Clock::now();
+  std::vector<core::ServiceInLine> lines;
+  for (const auto& runner : services_.configured) lines.push_back(in_line(runner->service()));
+  const auto failures = recent_failures_.count(now);
+  if (const auto change = recent_failures_.next_change()) Loop::arm(failures_forgotten_, *change);
+  return core::status_line(lines, failures, now - started_ >= core::recent_window);
+}
+
+void Supervisor::run() {
+  manager_.starting(latest_up());
+  manager_.status_changed();
   end_unknown_workers();
   if (!handover_.empty())
-    for (const auto& name : handover_.drop(setup_.fds))
-      log::warning("nobody wants the descriptor " + name + " of an earlier reforkd: it is closed");
+    for (const auto& name : handover_.drop(setup_.fds, services_.sockets()))
+      log::warning("nobody wants the descriptor " + name + " that came with the start: it is closed");
   state_.keep();
   keeper_.start();
-  for (const auto& runner : services_.configured) runner->resume();
+  auto waiting = std::make_shared<std::size_t>(services_.configured.size());
+  const auto one_less = [this, waiting] {
+    if (--*waiting == 0 && !shutting_down_) manager_.up();
+  };
+  if (*waiting == 0) manager_.up();
+  resume_services(one_less);
+  end_unknown_cgroups();
+  for (const auto& runner : services_.configured) {
+    if (runner->adopted()) continue;
+    const std::string name = runner->service().config().name;
+    start(name, [one_less, name](Result<void> result) {
+      if (!result) log::warning("service " + name + ": " + result.error().what);
+      one_less();
+    });
+  }
+}
+
+// Those that were there before go on as they were: stopped, backing off, serving.
+void Supervisor::resume_services(const std::function<void()>& one_less) {
+  for (const auto& runner : services_.configured)
+    if (runner->adopted()) runner->resume(one_less);
   for (const auto& runner : services_.former) {
     log::notice("service " + runner->service().config().name + " is not configured any more: it is stopped");
     runner->resume();
     if (runner->idle()) loop_.later([this] { drop_former_services(); });
     runner->order([](core::Service& s, core::Time now, core::Effects& out) { return s.stop(now, out); },
                   [](const auto&) {});
-  }
-  end_unknown_cgroups();
-  auto waiting = std::make_shared<std::size_t>(services_.configured.size());
-  for (const auto& runner : services_.configured) {
-    const std::string name = runner->service().config().name;
-    if (runner->adopted()) {  // as it was: stopped, backing off, serving
-      if (--*waiting == 0 && !shutting_down_) up();
-      continue;
-    }
-    start(name, [this, waiting, up, name](Result<void> result) {
-      if (!result) log::warning("service " + name + ": " + result.error().what);
-      if (--*waiting == 0 && !shutting_down_) up();
-    });
   }
 }
 
@@ -279,6 +338,7 @@ void Supervisor::shut_down(std::function<void()> done) {
     return;
   }
   shutting_down_ = true;
+  manager_.stopping(latest_stop());
   auto waiting = std::make_shared<std::size_t>(services_.size());
   const auto one_less = [waiting, done] {
     if (--*waiting == 0) done();
@@ -301,7 +361,7 @@ void Supervisor::drop_former_services() {
   std::erase_if(services_.former, [this](const auto& runner) {
     if (!runner->idle() || shutting_down_) return false;
     state_.drop(runner->service().config().name);
-    runner->close();
+    runner->close(false);
     return true;
   });
   state_.write();
@@ -315,8 +375,8 @@ void Supervisor::reap_strangers() {
   os::reap_strangers(known);
 }
 
-void Supervisor::close() {
-  services_.each([](ServiceRunner& runner) { runner.close(); });
+void Supervisor::close(bool keep_listeners) {
+  services_.each([keep_listeners](ServiceRunner& runner) { runner.close(keep_listeners); });
   cgroups_.close();
   leave();
 }

@@ -10,6 +10,7 @@
 
 #include "core/operations.h"
 #include "core/service_config.h"
+#include "core/status_line.h"
 #include "os/fd_store.h"
 #include "state/state.h"
 #include "store/store.h"
@@ -18,6 +19,7 @@
 #include "supervisor/handover.h"
 #include "supervisor/keeper_watch.h"
 #include "supervisor/loop.h"
+#include "supervisor/manager.h"
 #include "supervisor/output_tail.h"
 #include "supervisor/saved_state.h"
 #include "supervisor/service_runner.h"
@@ -39,6 +41,7 @@ class Supervisor : public core::Operations {
     // Executes reforkd anew, once the loop has ended; an error if that cannot be.
     std::function<base::Result<void>()> reexec;
     std::string instance;  // tells this reforkd, in all its lives, from others on the machine
+    std::optional<core::Millis> watchdog = {};  // of the manager
   };
   Supervisor(Loop& loop, store::Store& store, Setup setup);
 
@@ -46,17 +49,20 @@ class Supervisor : public core::Operations {
   // nothing of an earlier reforkd is touched, if one of them fails.
   base::Result<void> prepare();
   void publish_to(core::Publisher* publisher) { events_.publish_to(publisher); }
-  void run(std::function<void()> up);  // starts everything; `up` once each service is up or has failed to be
+  // Starts everything, and tells the manager once each service is up or has failed to be.
+  void run();
   void shut_down(std::function<void()> done);  // drains everything; called again: kills
   // `ended`: called once no service is left of which a worker would be started again.
   void on_give_up(std::function<void()> ended) { given_up_ = std::move(ended); }
   void reap_strangers();  // on SIGCHLD: what workers left behind
-  void close();           // removes what was created
+  // Removes what was created; but for the listeners, where the next reforkd is to have them.
+  void close(bool keep_listeners);
   // At what this configuration has beside what is listened on already.
   base::Result<void> can_listen(const core::DaemonConfig& config) const;
   void leave();  // instead of close(): everything stays for the next reforkd
   Handover& handover() noexcept { return handover_; }
   const KeeperWatch& keeper() const noexcept { return keeper_; }
+  Manager& manager() noexcept { return manager_; }
 
   core::DaemonStatus status() override;
   base::Result<core::Why> why(std::string_view target) override;
@@ -96,11 +102,17 @@ class Supervisor : public core::Operations {
   core::WorkerId next_worker();
   void end_unknown_cgroups();
   std::string user_of(const std::string& service) const;
+  std::string status_line();
+  core::Time latest_up() const;
+  core::Time latest_stop() const;
+  void resume_services(const std::function<void()>& one_less);
 
   Loop& loop_;
   store::Store& store_;
   Setup setup_;
   std::uint64_t started_ms_;
+  const core::Time started_;
+  core::RecentFailures recent_failures_;
   Symbolizer symbolizer_;
   EventLog events_;
   Failures failures_;
@@ -111,6 +123,8 @@ class Supervisor : public core::Operations {
   Shared shared_;
   Handover handover_;
   KeeperWatch keeper_;
+  Manager manager_;
+  Loop::Source failures_forgotten_;
   state::Daemon before_;                   // of which services have yet to take their part
   std::vector<state::Listener> unwanted_;  // of before, that any service may take
   std::vector<base::UniqueFd> unknown_;    // pidfds of workers that are to end

@@ -7,4 +7,5 @@ refork_test(core_test
     core_orders_test.cc
     core_recycle_test.cc
     core_replacing_test.cc
+    core_status_line_test.cc
   LINK reforkd_core)

@@ -9,6 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <map>
+#include <set>
+
 #include "os/exit_log.h"
 #include "os/notify.h"
 #include "os/spawn.h"
@@ -97,6 +100,55 @@ void fill_and_read(FdStore& store, NotifySocket& manager) {
 }
 
 TEST_F(FdStoreTest, WhatHasNoPlaceIsSentLaterInOrder) { fill_and_read(store, manager); }
+
+// A manager that does not read for long: nothing is lost, and what waits does not grow without end.
+TEST_F(FdStoreTest, WhatWaitsBecomesWhatIsToBeTrueInTheEnd) {
+  const auto fd = memory();
+  std::size_t fillers = 0;
+  store.keep("early", fd.get());
+  while (!store.pending()) store.keep("filler" + std::to_string(fillers++), fd.get());
+  store.forget("early");
+  store.keep("stays", fd.get());
+  store.say("STATUS=old");
+  for (std::size_t i = 0; i < FdStore::many_pending; ++i) {
+    store.keep("worker" + std::to_string(i), fd.get());
+    store.forget("worker" + std::to_string(i));
+  }
+  store.say("STATUS=new");
+  store.forget("stays");
+  store.keep("stays", fd.get());
+  EXPECT_LT(store.pending_count(), FdStore::many_pending);
+  std::map<std::string, int> stored;
+  std::string status;
+  for (bool more = true; more;) {
+    store.flush();
+    more = store.pending();
+    while (auto said = manager.receive()) {
+      const auto name = said->fields["FDNAME"];
+      if (said->fields.contains("STATUS")) status = said->fields["STATUS"];
+      if (said->fields.contains("FDSTORE")) ++stored[name];
+      if (said->fields.contains("FDSTOREREMOVE")) stored.erase(name);
+    }
+  }
+  EXPECT_FALSE(stored.contains("early"));
+  EXPECT_EQ(stored["stays"], 1);
+  EXPECT_EQ(status, "new");
+  EXPECT_EQ(stored.size(), fillers + 1) << "and nothing of the workers that came and went";
+}
+
+// More descriptors than fit into what waits.
+TEST_F(FdStoreTest, ManyThatStayAreAllSentHoweverLongTheyWait) {
+  const auto fd = memory();
+  const std::size_t count = FdStore::many_pending + 100;
+  for (std::size_t i = 0; i < count; ++i) store.keep("fd" + std::to_string(i), fd.get());
+  std::set<std::string> stored;
+  for (bool more = true; more;) {
+    store.flush();
+    more = store.pending();
+    while (auto said = manager.receive()) stored.insert(said->fields["FDNAME"]);
+  }
+  EXPECT_EQ(stored.size(), count);
+}
 
 TEST(FdStoreOfAPair, SpeaksThroughItAloneAndWhatHasNoPlaceIsSentLaterInOrder) {
   auto pair = NotifySocket::make_pair();
