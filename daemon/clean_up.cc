@@ -19,7 +19,7 @@ namespace refork {
 
 namespace {
 
-// systemd has the processes that it starts beside the service's own in this one.
+// systemd has the processes that it starts beside the service's own in this one, where the unit is delegated.
 constexpr std::string_view control_leaf = ".control";
 constexpr std::chrono::seconds patience{10};
 constexpr int look_again_ms = 50;
@@ -60,7 +60,7 @@ void signal_all(const os::LeafCgroups& unit, int signal) {
 
 int clean_up() {
   if (!stays_stopped()) return EXIT_SUCCESS;
-  const auto unit = os::LeafCgroups::in(unit_cgroup());
+  const auto unit = os::LeafCgroups::in_delegated(unit_cgroup());
   if (!unit || !anybody_left(*unit)) return EXIT_SUCCESS;
   log::warning("reforkd is stopped, and has left workers: they are told to end");
   signal_all(*unit, SIGTERM);

@@ -77,7 +77,11 @@ bool remove_tree(const std::string& directory) {
 }  // namespace
 
 std::optional<LeafCgroups> LeafCgroups::in(const std::string& directory) {
-  if (directory.empty() || !is_delegated(directory)) return std::nullopt;
+  return is_delegated(directory) ? in_delegated(directory) : std::nullopt;
+}
+
+std::optional<LeafCgroups> LeafCgroups::in_delegated(const std::string& directory) {
+  if (directory.empty()) return std::nullopt;
   if (::access(directory.c_str(), W_OK) != 0 || ::access((directory + "/cgroup.procs").c_str(), W_OK) != 0)
     return std::nullopt;
   return LeafCgroups(directory);

@@ -17,6 +17,8 @@ class LeafCgroups {
  public:
   // Nothing where `directory` is no cgroup of version 2, or not ours to divide.
   static std::optional<LeafCgroups> in(const std::string& directory);
+  // Of one that is known to be ours to divide: the managers of users do not mark them.
+  static std::optional<LeafCgroups> in_delegated(const std::string& directory);
 
   base::Result<void> put(const std::string& leaf, pid_t pid) const;
   std::vector<std::string> list() const;

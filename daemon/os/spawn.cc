@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <fstream>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -51,6 +52,7 @@ namespace {
 
 constexpr std::string_view listen_pid_name = "LISTEN_PID=";
 constexpr std::size_t pid_digits = 11;  // of any pid_t, and the final NUL
+constexpr const char* oom_score_file = "/proc/self/oom_score_adj";
 
 struct LimitName {
   std::string_view name;
@@ -100,7 +102,7 @@ struct Prepared {
   std::string listen_pid;  // "LISTEN_PID=" and room for the number
   const char* directory = nullptr;
   const Credentials* credentials = nullptr;
-  bool no_new_privs = false, stops_blocked = false;
+  bool no_new_privs = false, stops_blocked = false, usual_oom_score = false;
   std::vector<PreparedLimit> limits;
   std::vector<Move> moves;
   int above = 3;  // the first number that no move goes to
@@ -125,6 +127,15 @@ void write_pid(char* slot, pid_t pid) noexcept {
   while (::write(report, &failure, sizeof failure) < 0 && errno == EINTR) {
   }
   ::_exit(exit_not_executed);
+}
+
+// Raising it is everybody's right; where it fails all the same, the child is spared as its parent is.
+void take_usual_oom_score() noexcept {
+  const int file = ::open(oom_score_file, O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  while (::write(file, "0", 1) < 0 && errno == EINTR) {
+  }
+  ::close(file);
 }
 
 void reset_dispositions() noexcept {
@@ -198,6 +209,7 @@ void unblock_signals(bool but_stops) noexcept {
   for (const PreparedLimit& limit : prepared.limits)
     if (::syscall(SYS_prlimit64, 0, limit.resource, &limit.value, nullptr) != 0)
       give_up(report, SpawnStep::setrlimit, limit.resource);
+  if (prepared.usual_oom_score) take_usual_oom_score();
   if (prepared.credentials) {
     leave_terminal();
     change_user(*prepared.credentials, report);
@@ -259,10 +271,16 @@ base::Result<void> prepare_descriptors(const SpawnPlan& plan, Prepared& prepared
   return {};
 }
 
+bool is_spared() {
+  int score = 0;
+  return std::ifstream(oom_score_file) >> score && score < 0;
+}
+
 void prepare_strings(const SpawnPlan& plan, Prepared& prepared) {
   prepared.program = plan.program.c_str();
   prepared.no_new_privs = plan.no_new_privs;
   prepared.stops_blocked = plan.stops_blocked;
+  prepared.usual_oom_score = plan.usual_oom_score && is_spared();
   if (!plan.directory.empty()) prepared.directory = plan.directory.c_str();
   for (const std::string& argument : plan.argv) prepared.argv.push_back(writable(argument));
   prepared.argv.push_back(nullptr);

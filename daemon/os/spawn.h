@@ -46,6 +46,8 @@ struct SpawnPlan {
   // It waits before it executes the program until let_run(); should this process die before, it ends with
   // exit_not_executed.
   bool gated = false;
+  bool usual_oom_score =
+      false;  // 0, where this process is spared when memory runs out (oom_score_adj below 0)
   bool stops_blocked =
       false;  // SIGTERM, SIGINT and SIGHUP stay blocked in the program, which takes them later
 };

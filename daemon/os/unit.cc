@@ -74,8 +74,7 @@ std::optional<UnitJob> own_unit_job() {
   for (;;) {
     std::uint32_t id = 0;
     const char *name = nullptr, *type = nullptr, *state = nullptr, *path = nullptr, *unit_path = nullptr;
-    const int r =
-        sd_bus_message_read(answer, "(usssoo)", &id, &name, &type, &state, &path, &unit_path);
+    const int r = sd_bus_message_read(answer, "(usssoo)", &id, &name, &type, &state, &path, &unit_path);
     if (r < 0) return std::nullopt;
     if (r == 0) return UnitJob::none;
     if (unit->name == name) return named(type);

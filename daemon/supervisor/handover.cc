@@ -123,6 +123,12 @@ base::UniqueFd Handover::take_given(const std::string& name, const std::function
   return fd;
 }
 
+bool Handover::is_given(const std::string& name, int fd) const {
+  const auto [begin, end] = fds_.equal_range(name);
+  return std::any_of(begin, end,
+                     [fd](const auto& one) { return identity(one.second.get()) == identity(fd); });
+}
+
 core::WorkerId Handover::highest_worker() const {
   core::WorkerId highest = 0;
   for (const auto& [name, fd] : fds_)

@@ -48,12 +48,14 @@ class Handover {
   std::string best(std::string_view prefix, const std::function<int(int fd)>& suits) const;
   // The best of those of exactly this name, which a service manager opened itself: they are not in the store.
   base::UniqueFd take_given(const std::string& name, const std::function<int(int fd)>& suits);
+  // Whether one of those is the same as this socket.
+  bool is_given(const std::string& name, int fd) const;
   bool has(const std::string& name) const { return fds_.contains(name); }
   core::WorkerId highest_worker() const;
   std::uint64_t highest_listener() const;
   bool empty() const noexcept { return fds_.empty(); }
-  // What nobody took is closed and removed from the store; the names, for the log. Not named: what is the same
-  // as one of `had`, as a socket is that a manager gives with every start.
+  // What nobody took is closed and removed from the store; the names, for the log. Not named: what is the
+  // same as one of `had`, as a socket is that a manager gives with every start.
   std::vector<std::string> drop(os::FdStore& store, const std::vector<int>& had = {});
 
  private:

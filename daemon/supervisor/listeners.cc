@@ -47,7 +47,7 @@ base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
       store_.forget(known->fd_name);
     }
   }
-  if (adopt_given(address, nonblocking, handover) || adopt_stranger(address, nonblocking, handover))
+  if (adopt_stranger(address, nonblocking, handover) || adopt_given(address, nonblocking, handover))
     return {};
   auto socket = os::ListenSocket::open(address, nonblocking);
   if (!socket) return socket.error();
@@ -58,10 +58,11 @@ base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
   return {};
 }
 
-// One that a service manager opened for the service, by FileDescriptorName=. It is kept as every other one, so
-// that nothing depends on being given it again; its file is the manager's.
+// One that a service manager opened for the service, by FileDescriptorName=. It is kept as every other one,
+// so that nothing depends on being given it again; its file is the manager's.
 bool Listeners::adopt_given(const std::string& address, bool nonblocking, Handover& handover) {
-  auto fd = handover.take_given(service_, [&address](int one) { return os::ListenSocket::suits(address, one); });
+  auto fd =
+      handover.take_given(service_, [&address](int one) { return os::ListenSocket::suits(address, one); });
   if (!fd) return false;
   auto socket = os::ListenSocket::adopt(address, std::move(fd), nonblocking);
   if (!socket) {
@@ -87,6 +88,8 @@ bool Listeners::adopt_stranger(const std::string& address, bool nonblocking, Han
     store_.forget(name);
     return false;
   }
+  // A manager that opened it gives it again; it is stored already, and not to be stored twice.
+  if (handover.is_given(service_, socket->fd())) socket->leave_path();
   sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
   watch(*sockets_.back());
   return true;

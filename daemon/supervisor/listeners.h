@@ -31,8 +31,8 @@ class Listeners {
   Listeners(Loop& loop, os::FdStore& store, NextNumber next_number)
       : loop_(loop), store_(store), next_number_(std::move(next_number)) {}
 
-  // Those of `before` that are still wanted are taken from `handover`, as are those that a service manager has
-  // opened: they have the service's name, and one of its addresses.
+  // Those of `before` that are still wanted are taken from `handover`, as are those that a service manager
+  // has opened: they have the service's name, and one of its addresses.
   base::Result<void> open(const std::string& service, const std::vector<std::string>& addresses,
                           bool nonblocking, const std::vector<state::Listener>& before, Handover& handover,
                           Reopened reopened);

@@ -70,6 +70,7 @@ base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const
   plan.limits = config.limits;
   plan.output = fds.output;
   plan.gated = true;
+  plan.usual_oom_score = true;
 
   int number = first_listener;
   std::string names;

@@ -132,6 +132,7 @@ base::Result<os::SpawnPlan> Symbolizer::plan(const Helper& helper) const {
   plan.directory = "/";
   plan.limits = limits();
   plan.no_new_privs = true;
+  plan.usual_oom_score = true;
   if (!helper.user.empty()) {
     auto user = os::find_user(helper.user);
     if (!user) return user.error();

@@ -31,9 +31,10 @@ TEST(StatusLine, StaysOneLineHoweverManyServicesThereAre) {
   EXPECT_EQ(status_line(services, 0, true),
             "3 services, 0 of 3 workers serving; s0 starting; s1 starting; s2 starting");
   add(most_named + 1);
-  EXPECT_EQ(status_line(services, 0, true),
-            "4 services, 0 of 4 workers serving; s0 starting; s1 starting; s2 starting; 1 other not running as "
-            "wanted");
+  EXPECT_EQ(
+      status_line(services, 0, true),
+      "4 services, 0 of 4 workers serving; s0 starting; s1 starting; s2 starting; 1 other not running as "
+      "wanted");
 }
 
 TEST(RecentFailures, AreCountedForAnHourAndForgottenWithinAMinuteMore) {
