@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,6 +78,33 @@ TEST(Handover, TheBestIsTheOneThatSuitsMost) {
   EXPECT_EQ(handover.best("web.listen.", [&asked](int) { return ++asked; }), "web.listen.2");
   EXPECT_EQ(asked, 2);
   EXPECT_EQ(handover.best("web.listen.", [](int) { return 0; }), "");
+}
+
+TEST(HandoverNames, TellListenersFromOthers) {
+  EXPECT_TRUE(is_listener_fd("web.listen.12"));
+  EXPECT_TRUE(is_listener_fd("a.b.listen.1"));
+  for (const char* name : {"web", "web.listen.", "web.listen.x", "web.0.12.pidfd", "listen.1", "state"})
+    EXPECT_FALSE(is_listener_fd(name)) << name;
+}
+
+TEST(Handover, OfSeveralOfOneNameTheBestIsTakenAndWhatIsHadIsNotMissed) {
+  std::vector<os::InheritedFd> fds;
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  const base::UniqueFd had(ends[0]);
+  const int wanted = ends[1];
+  fds.push_back({"web", base::UniqueFd(::fcntl(had.get(), F_DUPFD_CLOEXEC, 3))});
+  fds.push_back({"web", base::UniqueFd(wanted)});
+  fds.push_back({"web", memory()});
+  Handover handover(std::move(fds));
+  os::FdStore store{""};
+  EXPECT_TRUE(handover.is_given("web", had.get()));
+  EXPECT_FALSE(handover.is_given("api", had.get()));
+  EXPECT_FALSE(handover.take_given("web", [](int) { return 0; }));
+  const auto taken = handover.take_given("web", [wanted](int fd) { return fd == wanted ? 2 : 1; });
+  EXPECT_EQ(taken.get(), wanted);
+  EXPECT_TRUE(store.kept().empty()) << "what a manager gives is not in the store";
+  EXPECT_THAT(handover.drop(store, {had.get()}), ElementsAre("web")) << "the memory alone";
 }
 
 TEST(KeeperWatch, WhatHadNoPlaceIsSentWithoutFurtherAdo) {
