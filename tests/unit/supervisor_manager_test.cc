@@ -81,10 +81,20 @@ TEST_F(ManagerTest, TheStatusIsToldWhenItHasChangedAndManyChangesAtOnceAreOne) {
       }
     return said.size() == 2;
   });
-  manager.status_changed();  // to what it was
+  EXPECT_THAT(said, ElementsAre("STATUS=fine", "STATUS=better"));
+}
+
+TEST_F(ManagerTest, AStatusThatIsWhatItWasIsNotToldAgain) {
+  Manager manager(loop, store, {{}, [this] { return status; }});
   manager.up();
+  manager.status_changed();
+  bool came = false;
+  auto later = loop.timer([&] { came = true, loop.exit(0); });
+  Loop::arm(later, core::Clock::now() + Manager::status_interval + core::Millis(1));
+  EXPECT_EQ(loop.run(), 0);
   read();
-  EXPECT_THAT(said, ElementsAre("STATUS=fine", "STATUS=better", "READY=1"));
+  EXPECT_TRUE(came);
+  EXPECT_THAT(said, ElementsAre("STATUS=fine", "READY=1"));
 }
 
 TEST_F(ManagerTest, ItBeatsTwiceInTheTimeOfItsWatchdog) {
