@@ -2,7 +2,7 @@
 # workers and failures are those of the reforkd that is asked, and none where there is no reforkd.
 
 _reforkctl_run() {
-  timeout 2 "${reforkctl[@]}" "$@" 2>/dev/null </dev/null
+  timeout 5 "${reforkctl[@]}" "$@" 2>/dev/null </dev/null
 }
 
 # The options in a help text; with "valued" only those that take a value.

@@ -2,7 +2,7 @@
 # workers and failures are those of the reforkd that is asked, and none where there is no reforkd.
 
 function __reforkctl_run
-    timeout 2 $__reforkctl_program $argv 2>/dev/null </dev/null
+    timeout 5 $__reforkctl_program $argv 2>/dev/null </dev/null
 end
 
 # The entries of the help text on standard input whose names match: "name<tab>description"; with "valued" the names of

@@ -71,7 +71,7 @@ class Completions : public testing::TestWithParam<Shell> {
                            "TERM=dumb"};
     options.directory = home_.path().string();
     Process shell(std::move(options));
-    const auto exit = shell.wait();
+    const auto exit = shell.wait(3 * kProcessPatience);  // it asks reforkctl a hundred times
     EXPECT_TRUE(exit && exit->code == 0) << shell.errors();
     EXPECT_EQ(shell.errors(), "");
     std::map<std::string, Words> all;
