@@ -5,6 +5,7 @@
 #include "os/spawn.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -166,6 +167,13 @@ void leave_terminal() noexcept {
   ::close(terminal);
 }
 
+// Changing the user leaves those that could be inherited, as some containers give them.
+void drop_inheritable() noexcept {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+  ::syscall(SYS_capset, &header, none);
+}
+
 // Raw system calls: the library's wrappers would signal threads that this child does not have.
 void change_user(const Credentials& who, int report) noexcept {
   if (::syscall(SYS_setgroups, who.groups.size(), who.groups.data()) != 0)
@@ -213,6 +221,7 @@ void unblock_signals(bool but_stops) noexcept {
   if (prepared.credentials) {
     leave_terminal();
     change_user(*prepared.credentials, report);
+    if (prepared.credentials->uid != 0) drop_inheritable();
   }
   if (prepared.no_new_privs && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     give_up(report, SpawnStep::no_new_privs);

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -325,6 +327,37 @@ TEST_F(Spawn, AnotherUsersChildDoesNotShareTheTerminal) {
   EXPECT_TRUE(has_terminal(plan_));
   plan_.credentials = Credentials{nobody, nobody, {nobody}, "nobody", "/"};
   EXPECT_FALSE(has_terminal(plan_));
+}
+
+// "Cap...: 0000..." of a child whose parent has inheritable capabilities.
+std::string capabilities_of(SpawnPlan plan) {
+  Pipe output;
+  plan.output = output.write.get();
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+    ::syscall(SYS_capget, &header, sets);
+    for (auto& set : sets) set.inheritable = set.permitted;
+    if (::syscall(SYS_capset, &header, sets) != 0) ::_exit(99);
+    const auto child = spawn(plan);
+    ::_exit(child ? wait_for_end(*child).code.value_or(99) : 99);
+  }
+  output.write.reset();
+  std::string told = read_all(output.read.get());
+  int status = 0;
+  ::waitpid(parent, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  return told;
+}
+
+TEST_F(Spawn, AnotherUsersChildInheritsNoCapability) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  plan_.program = "/bin/grep";
+  plan_.argv = {"grep", "-E", "Cap(Inh|Prm|Eff|Amb)", "/proc/self/status"};
+  plan_.credentials = Credentials{nobody, nobody, {nobody}, "nobody", "/"};
+  const std::string none = ":\t0000000000000000\n";
+  EXPECT_EQ(capabilities_of(plan_), "CapInh" + none + "CapPrm" + none + "CapEff" + none + "CapAmb" + none);
 }
 
 TEST(FindUser, SaysThatAUserDoesNotExist) {
