@@ -133,6 +133,16 @@ void add_events(CLI::App& app, Invocation& call) {
   sub->callback([&] { call.command = Command::events; });
 }
 
+void add_logs(CLI::App& app, Invocation& call) {
+  auto* sub = app.add_subcommand("logs", "Show what a service's workers wrote, and its events");
+  sub->add_option("SERVICE[/SLOT]", call.target)->required();
+  sub->add_flag("-f,--follow", call.follow, "Go on until Ctrl-C with what comes");
+  sub->add_option("-n,--lines", call.count, "The last ones, at most this many [50]");
+  sub->add_option("--since", call.since,
+                  "Only later ones: 10m, 2h, 3d (ago), \"2026-11-22 10:00\", @UNIXTIME");
+  sub->callback([&] { call.command = Command::logs; });
+}
+
 void add_daemon_reexec(CLI::App& app, Invocation& call) {
   app.add_subcommand("daemon-reexec", "Execute reforkd anew, as after an upgrade; nothing else notices")
       ->callback([&] { call.command = Command::daemon_reexec; });
@@ -200,6 +210,7 @@ std::variant<Invocation, Farewell> parse_command_line(int argc, const char* cons
   add_failures(app, call);
   add_operations(app, call);
   add_events(app, call);
+  add_logs(app, call);
   add_daemon_reload(app, call);
   add_daemon_reexec(app, call);
   add_check_config(app, call);

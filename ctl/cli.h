@@ -30,6 +30,7 @@ enum class Command {
   failures_clear,
   operate,
   events,
+  logs,
   daemon_reexec,
   check_config
 };
@@ -43,7 +44,8 @@ struct Invocation {
   Operation operation;
   FailureFilter filter;
   std::string since;
-  std::optional<std::uint64_t> count;  // events -n
+  std::optional<std::uint64_t> count;  // events -n, logs -n
+  bool follow = false;                 // logs -f
   bool messages = false;               // events --messages
 };
 

@@ -12,6 +12,7 @@
 #include "ctl/check_config.h"
 #include "ctl/client.h"
 #include "ctl/json.h"
+#include "ctl/logs.h"
 #include "ctl/render.h"
 
 namespace refork::ctl {
@@ -253,6 +254,8 @@ int perform(Client& client, const Invocation& call, const Console& console) {
       return operate(client, call, console);
     case Command::events:
       return follow_events(client, call, console);
+    case Command::logs:
+      return show_logs(client, call, console);
     case Command::daemon_reexec:
       return reexec(client, call.control, console);
     case Command::check_config:

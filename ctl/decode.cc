@@ -76,6 +76,7 @@ constexpr Field<Service> service_fields[] = {
     {"Failures", [](sd_bus_message* m, Service& s) { return read_value(m, s.failures); }},
     {"Restarts", [](sd_bus_message* m, Service& s) { return read_value(m, s.restarts); }},
     {"Listen", [](sd_bus_message* m, Service& s) { return read_value(m, s.listen); }},
+    {"Log", [](sd_bus_message* m, Service& s) { return read_value(m, s.log); }},
     {"Why", [](sd_bus_message* m, Service& s) { return read_value(m, s.why); }},
     {"EmptySlots", read_empty_slots},
 };

@@ -36,9 +36,10 @@ Json to_json(const Worker& worker) {
 Json to_json(const Service& service) {
   Json workers = Json::array();
   for (const auto& worker : service.workers) workers.push_back(to_json(worker));
-  return {{"name", service.name},     {"state", service.state},       {"generation", service.generation},
-          {"wanted", service.wanted}, {"failures", service.failures}, {"restarts", service.restarts},
-          {"listen", service.listen}, {"why", or_null(service.why)},  {"workers", std::move(workers)}};
+  return {{"name", service.name},         {"state", service.state},       {"generation", service.generation},
+          {"wanted", service.wanted},     {"failures", service.failures}, {"restarts", service.restarts},
+          {"listen", service.listen},     {"log", or_null(service.log)},  {"why", or_null(service.why)},
+          {"workers", std::move(workers)}};
 }
 
 Json to_json(const Daemon& daemon) {
@@ -249,6 +250,17 @@ std::string event_json(const Event& event) {
                 {"worker", or_null(event.worker)},
                 {"pid", or_null(event.pid)},
                 {"text", event.text}}) +
+         "\n";
+}
+
+std::string log_line_json(const LogLine& line) {
+  return print({{"time_ms", or_null(line.time_ms)},
+                {"source", line.source},
+                {"slot", or_none(line.slot)},
+                {"worker", or_null(line.worker)},
+                {"pid", or_null(line.pid)},
+                {"event", or_null(line.event)},
+                {"text", line.text}}) +
          "\n";
 }
 

@@ -12,7 +12,8 @@ namespace refork::ctl {
 
 std::string status_json(const Status& status);
 std::string why_json(const Why& why);
-std::string event_json(const Event& event);                             // one line
+std::string event_json(const Event& event);  // one line
+std::string log_line_json(const LogLine& line);
 std::string message_json(std::uint64_t worker, std::string_view json);  // one line
 std::string failures_json(const std::vector<std::string>& records);     // an array of the records as they are
 base::Result<Failure> parse_failure(std::string_view record);

@@ -29,6 +29,7 @@ struct Service {
   std::uint32_t generation = 0, wanted = 0;
   std::uint64_t failures = 0, restarts = 0;
   std::vector<std::string> listen;
+  std::string log;  // where its workers' output goes: journal | inherit | null | file:PATH
   std::string why;
   std::vector<Worker> workers;  // by slot, then id
 };
@@ -57,6 +58,17 @@ struct Event {
   std::int32_t slot = -1;
   std::uint64_t worker = 0;
   std::int32_t pid = 0;
+  std::string text;
+};
+
+// One line of a service's log: of a worker's output, or an event.
+struct LogLine {
+  std::uint64_t time_ms = 0;  // 0: not known
+  std::string source;         // who says it: the service, or reforkd
+  std::int32_t slot = -1;
+  std::uint64_t worker = 0;
+  std::int32_t pid = 0;
+  std::string event;  // its type; empty: output
   std::string text;
 };
 

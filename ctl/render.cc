@@ -170,6 +170,15 @@ std::string render_event(const Event& event, const View& view) {
   return paint(time, Color::dim, view) + " " + paint(type, color, view) + whole.substr(start.size()) + "\n";
 }
 
+// As the journal's own readers show it; the text is never cut, for it is what somebody looks for.
+std::string render_log_line(const LogLine& line, const View& view) {
+  const bool output = line.event.empty();
+  std::string who = escape(line.source);
+  if (output && line.pid != 0) who += "[" + std::to_string(line.pid) + "]";
+  const std::string time = line.time_ms == 0 ? "" : paint(humane_time(line.time_ms), Color::dim, view) + " ";
+  return time + paint(who, output ? Color::none : Color::bold, view) + ": " + escape(line.text) + "\n";
+}
+
 std::string render_message(std::uint64_t worker, std::string_view json, const View& view) {
   return fit("message from worker " + std::to_string(worker) + ": " + escape(json), view.width) + "\n";
 }

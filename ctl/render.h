@@ -16,6 +16,7 @@ std::string render_top(const std::vector<FailureGroup>& groups, const View& view
 std::string render_place(const Frame& frame);  // "function at file:line", without a newline
 std::string render_why(const Why& why, const View& view);
 std::string render_event(const Event& event, const View& view);
+std::string render_log_line(const LogLine& line, const View& view);
 std::string render_message(std::uint64_t worker, std::string_view json, const View& view);
 
 }  // namespace refork::ctl

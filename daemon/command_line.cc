@@ -2,9 +2,13 @@
 // option, by the schema.
 #include "command_line.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <string_view>
 #include <vector>
@@ -78,6 +82,7 @@ std::string without_flag_values(std::string help) {
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_code) {
   CommandLine line{os::default_control(), os::default_state_dir(), "command line", {}};
+  std::optional<bool> system_bus;  // as given
   std::string file;
   RunOptions run_options;
 
@@ -99,6 +104,10 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
                     "whether a keeper starts reforkd again when it dies; by default where no manager does");
     place->add_flag("--exit-on-give-up", line.exit_on_give_up,
                     "end with exit code 3 once every service is given up, as in a container");
+    place->add_flag_function(
+        "--system-bus,!--no-system-bus", [&](std::int64_t wanted) { system_bus = wanted > 0; },
+        "whether it has the name org.refork1 on the system bus; by default root's at the default "
+        "socket has");
   }
   run_options.add_to(*run);
   run->footer(examples);
@@ -121,6 +130,7 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
       std::cerr << "reforkd: " << error.what() << "\nTry reforkd --help, or reforkd run --help.\n";
     return std::nullopt;
   }
+  line.system_bus = system_bus.value_or(::geteuid() == 0 && line.control == os::default_control());
   if (!file.empty()) line.config_name = file;
   line.config = *run ? run_options.config() : config::load(file);
   return line;

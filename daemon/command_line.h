@@ -12,7 +12,8 @@ struct CommandLine {
   std::string control, state_dir;
   std::string config_name;  // file, or "command line"
   config::Outcome config;
-  bool keeper = true;  // may be started
+  bool keeper = true;       // may be started
+  bool system_bus = false;  // the name org.refork1 is asked for
   bool exit_on_give_up = false;
   bool clean_up = false;  // nothing else
 };

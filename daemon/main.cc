@@ -87,6 +87,14 @@ os::FdStore open_store(std::vector<os::InheritedFd>& inherited) {
   return store;
 }
 
+bus::Options bus_options(const CommandLine& line) {
+  bus::Options options;
+  if (line.system_bus)
+    options.system_bus = bus::SystemBusOptions{
+        "", [](bool trouble, const std::string& what) { trouble ? log::warning(what) : log::notice(what); }};
+  return options;
+}
+
 // Everything of one reforkd, from its start to its end or its next execution.
 class Reforkd {
  public:
@@ -140,7 +148,8 @@ Result<void> Reforkd::prepare() {
   if (auto prepared = supervisor_->prepare(); !prepared) return prepared;
   auto socket = supervisor_->handover().take(supervisor::control_name, fds_);
   const int kept = socket.get();
-  auto bus = bus::Bus::listen(loop_.get(), line_.control, *supervisor_, {}, std::move(socket));
+  auto bus =
+      bus::Bus::listen(loop_.get(), line_.control, *supervisor_, bus_options(line_), std::move(socket));
   if (!bus) return bus.error();
   bus_ = std::move(*bus);
   if (bus_->fd() != kept || kept < 0) {

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -26,13 +28,21 @@ struct Limits {
 
 inline constexpr std::uint32_t max_listed_failures = 1000;  // in one answer of ListFailures
 
-struct Options {
-  Limits limits;
-  std::string group = "refork";  // its members operate and read failures
+struct SystemBusOptions {
+  std::string address;  // empty: $DBUS_SYSTEM_BUS_ADDRESS, else the usual one
+  // Told once when the bus, or the name on it, cannot be had (trouble), and when it is had.
+  std::function<void(bool trouble, const std::string& what)> say;
 };
 
-// The D-Bus API on the private socket: sd-bus peer-to-peer. Objects /org/refork1, /org/refork1/service/NAME,
-// /org/refork1/worker/ID; the one place that decides who may do what.
+struct Options {
+  Limits limits;
+  std::string group = "refork";                // its members operate and read failures
+  std::optional<SystemBusOptions> system_bus;  // nothing: the private socket only
+};
+
+// The D-Bus API on the private socket (sd-bus peer-to-peer), and on the system bus if wanted. Objects
+// /org/refork1, /org/refork1/service/NAME, /org/refork1/worker/ID; the one place that decides who may do
+// what.
 class Bus : public core::Publisher {
  public:
   // `listening`: what listens at the path already, from an earlier reforkd. Takes over a stale socket file;

@@ -21,7 +21,7 @@ constexpr const char* local_interface = "org.freedesktop.DBus.Local";
 }  // namespace
 
 base::Result<std::unique_ptr<Connection>> Connection::open(sd_event* loop, base::UniqueFd fd, Peer peer,
-                                                           sd_id128_t server, Host& host) {
+                                                           sd_id128_t server, ConnectionHost& host) {
   std::unique_ptr<Connection> connection(new Connection(std::move(peer), host));
   const int r = connection->start(loop, std::move(fd), server);
   if (r < 0) return base::errno_error("open a control connection", -r);
@@ -29,6 +29,11 @@ base::Result<std::unique_ptr<Connection>> Connection::open(sd_event* loop, base:
 }
 
 Connection::~Connection() = default;
+
+// Who it is was clear when it connected.
+int Connection::ask(sd_bus_message* message, const Request& request, sd_bus_error* error) {
+  return perform(request, {host_, peer_, waiting_}, message, error);
+}
 
 int Connection::start(sd_event* loop, base::UniqueFd fd, sd_id128_t server) {
   sd_bus* made = nullptr;
@@ -43,6 +48,7 @@ int Connection::start(sd_event* loop, base::UniqueFd fd, sd_id128_t server) {
   if ((r = sd_bus_set_connected_signal(made, 1)) < 0) return r;
   if ((r = watch(loop)) < 0) return r;
   if ((r = add_objects(made, *this, slots_)) < 0) return r;
+  if ((r = add_driver(made, slots_)) < 0) return r;
   if ((r = sd_bus_start(made)) < 0) return r;
   if (::setsockopt(sd_bus_get_fd(made), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) < 0)
     return -errno;

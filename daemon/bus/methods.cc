@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "bus/connection.h"
+#include "bus/door.h"
 #include "bus/reply.h"
 #include "bus/why.h"
 
@@ -20,24 +20,17 @@ int fail(sd_bus_error* error, int code, const std::string& what) {
   return sd_bus_error_set(error, error_name(code), wire_line(what).c_str());
 }
 
-// The body of every method that needs a right.
-template <class Body>
-int with_right(Action action, void* userdata, sd_bus_error* error, Body&& body) noexcept {
-  return guarded(error, [&] {
-    auto& connection = *static_cast<Connection*>(userdata);
-    if (!connection.may(action)) return fail(error, EACCES, denial(connection.peer(), action));
-    if (*connection.waiting() >= connection.host().limits().waiting)
-      return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                              "too many requests of this connection wait for their answer");
-    return body(connection);
-  });
+// What every method is: its body runs once its caller is known and may.
+template <Action action, decltype(Request::body) body>
+int method(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
+  return guarded(error, [&] { return static_cast<Door*>(userdata)->ask(message, {action, body}, error); });
 }
 
 // `call` is given what to do with the result. Without `wait` a success is answered at once, while what failed
 // at once is still answered as the failure it is.
 template <class T, class Call>
-int answer_later(Connection& connection, sd_bus_message* message, bool wait, Call&& call) {
-  auto reply = std::make_shared<PendingReply>(message, connection.waiting());
+int answer_later(const Caller& caller, sd_bus_message* message, bool wait, Call&& call) {
+  auto reply = std::make_shared<PendingReply>(message, caller.waiting);
   try {
     call([reply](base::Result<T> result) { reply->answer(result); });
   } catch (const std::exception& problem) {
@@ -74,50 +67,44 @@ std::string verb_of(sd_bus_message* message) {
   return verb;
 }
 
-void tell_who(Connection& connection, const std::string& verb) {
-  const auto uid = connection.peer().uid;
-  connection.host().operations().asked(verb, uid == 0 ? "root" : "uid " + std::to_string(uid));
+void tell_who(const Caller& caller, const std::string& verb) {
+  const auto uid = caller.peer.uid;
+  caller.host.operations().asked(verb, uid == 0 ? "root" : "uid " + std::to_string(uid));
 }
 
 template <Target where, auto operation>
-int operate(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::operate, userdata, error, [&](Connection& connection) {
-    std::string target;
-    int wait = 0;
-    if (const int r = read_target<where>(message, target); r < 0) return r;
-    if (const int r = sd_bus_message_read(message, "b", &wait); r < 0) return r;
-    tell_who(connection, verb_of(message));
-    return answer_later<void>(connection, message, wait != 0, [&](Operations::Done done) {
-      (connection.host().operations().*operation)(target, std::move(done));
-    });
+int operate(const Caller& caller, sd_bus_message* message, sd_bus_error*) {
+  std::string target;
+  int wait = 0;
+  if (const int r = read_target<where>(message, target); r < 0) return r;
+  if (const int r = sd_bus_message_read(message, "b", &wait); r < 0) return r;
+  tell_who(caller, verb_of(message));
+  return answer_later<void>(caller, message, wait != 0, [&](Operations::Done done) {
+    (caller.host.operations().*operation)(target, std::move(done));
   });
 }
 
 template <Target where>
-int scale(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::operate, userdata, error, [&](Connection& connection) {
-    std::string target;
-    std::uint32_t workers = 0;
-    int wait = 0;
-    if (const int r = read_target<where>(message, target); r < 0) return r;
-    if (const int r = sd_bus_message_read(message, "ub", &workers, &wait); r < 0) return r;
-    tell_who(connection, verb_of(message) + " " + std::to_string(workers));
-    return answer_later<void>(connection, message, wait != 0, [&](Operations::Done done) {
-      connection.host().operations().scale(target, workers, std::move(done));
-    });
+int scale(const Caller& caller, sd_bus_message* message, sd_bus_error*) {
+  std::string target;
+  std::uint32_t workers = 0;
+  int wait = 0;
+  if (const int r = read_target<where>(message, target); r < 0) return r;
+  if (const int r = sd_bus_message_read(message, "ub", &workers, &wait); r < 0) return r;
+  tell_who(caller, verb_of(message) + " " + std::to_string(workers));
+  return answer_later<void>(caller, message, wait != 0, [&](Operations::Done done) {
+    caller.host.operations().scale(target, workers, std::move(done));
   });
 }
 
 template <Target where>
-int send(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::operate, userdata, error, [&](Connection& connection) {
-    std::string target;
-    const char* json = nullptr;
-    if (const int r = read_target<where>(message, target); r < 0) return r;
-    if (const int r = sd_bus_message_read(message, "s", &json); r < 0) return r;
-    return answer_later<void>(connection, message, true, [&](Operations::Done done) {
-      connection.host().operations().send(target, json, std::move(done));
-    });
+int send(const Caller& caller, sd_bus_message* message, sd_bus_error*) {
+  std::string target;
+  const char* json = nullptr;
+  if (const int r = read_target<where>(message, target); r < 0) return r;
+  if (const int r = sd_bus_message_read(message, "s", &json); r < 0) return r;
+  return answer_later<void>(caller, message, true, [&](Operations::Done done) {
+    caller.host.operations().send(target, json, std::move(done));
   });
 }
 
@@ -158,53 +145,41 @@ int read_filter(sd_bus_message* message, core::FailureFilter& filter, sd_bus_err
 }
 
 template <auto operation>
-int list_failures(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::read_failures, userdata, error, [&](Connection& connection) {
-    core::FailureFilter filter;
-    if (const int r = read_filter(message, filter, error); r < 0) return r;
-    return answer_later<std::vector<std::string>>(connection, message, true, [&](auto reply) {
-      (connection.host().operations().*operation)(filter, std::move(reply));
-    });
+int list_failures(const Caller& caller, sd_bus_message* message, sd_bus_error* error) {
+  core::FailureFilter filter;
+  if (const int r = read_filter(message, filter, error); r < 0) return r;
+  return answer_later<std::vector<std::string>>(caller, message, true, [&](auto reply) {
+    (caller.host.operations().*operation)(filter, std::move(reply));
   });
 }
 
 template <Target where>
-int why(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::read_status, userdata, error, [&](Connection& connection) {
-    std::string target;
-    if (const int r = read_target<where>(message, target); r < 0) return r;
-    const auto why = connection.host().operations().why(target);
-    if (!why) return fail(error, why.error().code, why.error().what);
-    return answer_why(message, *why, connection.may(Action::read_failures));
+int why(const Caller& caller, sd_bus_message* message, sd_bus_error* error) {
+  std::string target;
+  if (const int r = read_target<where>(message, target); r < 0) return r;
+  const auto why = caller.host.operations().why(target);
+  if (!why) return fail(error, why.error().code, why.error().what);
+  return answer_why(message, *why, caller.may(Action::read_failures));
+}
+
+int get_failure(const Caller& caller, sd_bus_message* message, sd_bus_error*) {
+  const char* id = nullptr;
+  if (const int r = sd_bus_message_read(message, "s", &id); r < 0) return r;
+  return answer_later<std::string>(
+      caller, message, true, [&](auto reply) { caller.host.operations().failure(id, std::move(reply)); });
+}
+
+int clear_failures(const Caller& caller, sd_bus_message* message, sd_bus_error*) {
+  const char* service = nullptr;
+  if (const int r = sd_bus_message_read(message, "s", &service); r < 0) return r;
+  return answer_later<std::uint64_t>(caller, message, true, [&](auto reply) {
+    caller.host.operations().clear_failures(service, std::move(reply));
   });
 }
 
-int get_failure(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::read_failures, userdata, error, [&](Connection& connection) {
-    const char* id = nullptr;
-    if (const int r = sd_bus_message_read(message, "s", &id); r < 0) return r;
-    return answer_later<std::string>(connection, message, true, [&](auto reply) {
-      connection.host().operations().failure(id, std::move(reply));
-    });
-  });
-}
-
-int clear_failures(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::administer, userdata, error, [&](Connection& connection) {
-    const char* service = nullptr;
-    if (const int r = sd_bus_message_read(message, "s", &service); r < 0) return r;
-    return answer_later<std::uint64_t>(connection, message, true, [&](auto reply) {
-      connection.host().operations().clear_failures(service, std::move(reply));
-    });
-  });
-}
-
-int reexec(sd_bus_message* message, void* userdata, sd_bus_error* error) noexcept {
-  return with_right(Action::administer, userdata, error, [&](Connection& connection) {
-    return answer_later<void>(connection, message, true, [&](Operations::Done done) {
-      connection.host().operations().reexec(std::move(done));
-    });
-  });
+int reexec(const Caller& caller, sd_bus_message* message, sd_bus_error*) {
+  return answer_later<void>(caller, message, true,
+                            [&](Operations::Done done) { caller.host.operations().reexec(std::move(done)); });
 }
 
 // Generic clients greet a bus first, and tell it what they want to hear: here everybody hears everything.
@@ -215,39 +190,44 @@ int accept_match(sd_bus_message* message, void*, sd_bus_error*) noexcept {
   return sd_bus_reply_method_return(message, "");
 }
 
-// Whoever may reach the socket may call: the right is checked by with_right(), by the connection's
-// credentials.
+// Whoever may reach reforkd may call: the right is checked by perform().
 constexpr auto anybody = SD_BUS_VTABLE_UNPRIVILEGED;
 
 const sd_bus_vtable manager_rows[] = {
     SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_ARGS("s", service, "b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::argument, &Operations::start>), anybody),
+                            (method<Action::operate, operate<Target::argument, &Operations::start>>),
+                            anybody),
     SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_ARGS("s", service, "b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::argument, &Operations::stop>), anybody),
+                            (method<Action::operate, operate<Target::argument, &Operations::stop>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Restart", SD_BUS_ARGS("s", service, "b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::argument, &Operations::restart>), anybody),
+                            (method<Action::operate, operate<Target::argument, &Operations::restart>>),
+                            anybody),
     SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("s", service, "b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::argument, &Operations::reload>), anybody),
+                            (method<Action::operate, operate<Target::argument, &Operations::reload>>),
+                            anybody),
     SD_BUS_METHOD_WITH_ARGS("Scale", SD_BUS_ARGS("s", service, "u", workers, "b", wait), SD_BUS_NO_RESULT,
-                            (scale<Target::argument>), anybody),
+                            (method<Action::operate, scale<Target::argument>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Drain", SD_BUS_ARGS("s", target, "b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::argument, &Operations::drain>), anybody),
+                            (method<Action::operate, operate<Target::argument, &Operations::drain>>),
+                            anybody),
     SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("s", target, "b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::argument, &Operations::kill>), anybody),
+                            (method<Action::operate, operate<Target::argument, &Operations::kill>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Send", SD_BUS_ARGS("s", target, "s", json), SD_BUS_NO_RESULT,
-                            (send<Target::argument>), anybody),
+                            (method<Action::operate, send<Target::argument>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Why", SD_BUS_ARGS("s", target),
                             SD_BUS_RESULT("a(itsst)", conditions, "a(titisssststsxxxt)", history),
-                            (why<Target::argument>), anybody),
+                            (method<Action::read_status, why<Target::argument>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("ListFailures", SD_BUS_ARGS("a{sv}", filter), SD_BUS_RESULT("as", records),
-                            list_failures<&Operations::failures>, anybody),
+                            (method<Action::read_failures, list_failures<&Operations::failures>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("TopFailures", SD_BUS_ARGS("a{sv}", filter), SD_BUS_RESULT("as", groups),
-                            list_failures<&Operations::top_failures>, anybody),
-    SD_BUS_METHOD_WITH_ARGS("GetFailure", SD_BUS_ARGS("s", id), SD_BUS_RESULT("s", record), get_failure,
+                            (method<Action::read_failures, list_failures<&Operations::top_failures>>),
                             anybody),
+    SD_BUS_METHOD_WITH_ARGS("GetFailure", SD_BUS_ARGS("s", id), SD_BUS_RESULT("s", record),
+                            (method<Action::read_failures, get_failure>), anybody),
     SD_BUS_METHOD_WITH_ARGS("ClearFailures", SD_BUS_ARGS("s", service), SD_BUS_RESULT("t", removed),
-                            clear_failures, anybody),
-    SD_BUS_METHOD_WITH_ARGS("DaemonReexec", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, reexec, anybody),
+                            (method<Action::administer, clear_failures>), anybody),
+    SD_BUS_METHOD_WITH_ARGS("DaemonReexec", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT,
+                            (method<Action::administer, reexec>), anybody),
     SD_BUS_SIGNAL_WITH_ARGS("Event",
                             SD_BUS_ARGS("t", sequence, "t", time_ms, "s", type, "s", service, "i", slot, "t",
                                         worker, "i", pid, "s", text),
@@ -259,24 +239,26 @@ const sd_bus_vtable manager_rows[] = {
 
 const sd_bus_vtable service_rows[] = {
     SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_ARGS("b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::service, &Operations::start>), anybody),
+                            (method<Action::operate, operate<Target::service, &Operations::start>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_ARGS("b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::service, &Operations::stop>), anybody),
+                            (method<Action::operate, operate<Target::service, &Operations::stop>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Restart", SD_BUS_ARGS("b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::service, &Operations::restart>), anybody),
+                            (method<Action::operate, operate<Target::service, &Operations::restart>>),
+                            anybody),
     SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::service, &Operations::reload>), anybody),
+                            (method<Action::operate, operate<Target::service, &Operations::reload>>),
+                            anybody),
     SD_BUS_METHOD_WITH_ARGS("Scale", SD_BUS_ARGS("u", workers, "b", wait), SD_BUS_NO_RESULT,
-                            (scale<Target::service>), anybody),
+                            (method<Action::operate, scale<Target::service>>), anybody),
 };
 
 const sd_bus_vtable worker_rows[] = {
     SD_BUS_METHOD_WITH_ARGS("Drain", SD_BUS_ARGS("b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::worker, &Operations::drain>), anybody),
+                            (method<Action::operate, operate<Target::worker, &Operations::drain>>), anybody),
     SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("b", wait), SD_BUS_NO_RESULT,
-                            (operate<Target::worker, &Operations::kill>), anybody),
-    SD_BUS_METHOD_WITH_ARGS("Send", SD_BUS_ARGS("s", json), SD_BUS_NO_RESULT, (send<Target::worker>),
-                            anybody),
+                            (method<Action::operate, operate<Target::worker, &Operations::kill>>), anybody),
+    SD_BUS_METHOD_WITH_ARGS("Send", SD_BUS_ARGS("s", json), SD_BUS_NO_RESULT,
+                            (method<Action::operate, send<Target::worker>>), anybody),
 };
 
 const sd_bus_vtable driver_rows[] = {

@@ -4,7 +4,7 @@
 
 #include "bus/sdbus.h"
 
-// The methods of each interface, as rows of a vtable whose userdata is the Connection.
+// The methods of each interface, as rows of a vtable whose userdata is the Door.
 namespace refork::bus {
 
 std::span<const sd_bus_vtable> manager_methods();  // and its signals

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "bus/connection.h"
+#include "bus/door.h"
 #include "bus/methods.h"
 #include "bus/properties.h"
 
@@ -14,7 +14,7 @@ namespace refork::bus {
 
 namespace {
 
-Connection& connection_of(void* userdata) { return *static_cast<Connection*>(userdata); }
+Host& host_of(void* userdata) { return static_cast<Door*>(userdata)->host(); }
 
 const core::DaemonStatus* find(const Snapshot& snapshot, const char*, const core::DaemonStatus*) {
   return &snapshot.daemon();
@@ -35,7 +35,7 @@ template <class T, Table<T> table>
 int get_property(sd_bus*, const char* path, const char*, const char* name, sd_bus_message* reply,
                  void* userdata, sd_bus_error* error) noexcept {
   return guarded(error, [&] {
-    const auto snapshot = connection_of(userdata).host().snapshot();
+    const auto snapshot = host_of(userdata).snapshot();
     const T* object = find(*snapshot, path, static_cast<const T*>(nullptr));
     if (!object) return -ENOENT;
     for (const auto& property : table())
@@ -44,12 +44,12 @@ int get_property(sd_bus*, const char* path, const char*, const char* name, sd_bu
   });
 }
 
-// Does this path exist? Its userdata is the connection, like everybody's: getters look the object up again.
+// Does this path exist? Its userdata is the door, like everybody's: getters look the object up again.
 template <class T>
 int find_object(sd_bus*, const char* path, const char*, void* userdata, void** found,
                 sd_bus_error* error) noexcept {
   return guarded(error, [&] {
-    const auto snapshot = connection_of(userdata).host().snapshot();
+    const auto snapshot = host_of(userdata).snapshot();
     if (!find(*snapshot, path, static_cast<const T*>(nullptr))) return 0;
     *found = userdata;
     return 1;
@@ -133,7 +133,7 @@ int hand_over(const std::vector<std::string>& paths, char*** out) {
 int list_services(sd_bus*, const char*, void* userdata, char*** out, sd_bus_error* error) noexcept {
   return guarded(error, [&] {
     std::vector<std::string> paths;
-    for (const auto& [name, service] : connection_of(userdata).host().snapshot()->services())
+    for (const auto& [name, service] : host_of(userdata).snapshot()->services())
       paths.push_back(service_path(name));
     return hand_over(paths, out);
   });
@@ -141,22 +141,21 @@ int list_services(sd_bus*, const char*, void* userdata, char*** out, sd_bus_erro
 int list_workers(sd_bus*, const char*, void* userdata, char*** out, sd_bus_error* error) noexcept {
   return guarded(error, [&] {
     std::vector<std::string> paths;
-    for (const auto& [id, worker] : connection_of(userdata).host().snapshot()->workers())
-      paths.push_back(worker_path(id));
+    for (const auto& [id, worker] : host_of(userdata).snapshot()->workers()) paths.push_back(worker_path(id));
     return hand_over(paths, out);
   });
 }
 
 }  // namespace
 
-int add_objects(sd_bus* bus, Connection& connection, std::vector<SlotPtr>& slots) {
+int add_objects(sd_bus* bus, Door& door, std::vector<SlotPtr>& slots) {
   sd_bus_slot* slot = nullptr;
   int r = 0;
   const auto keep = [&] {
     if (r >= 0) slots.emplace_back(slot);
     return r >= 0;
   };
-  void* const self = &connection;
+  void* const self = &door;
   r = sd_bus_add_object_vtable(bus, &slot, manager_path, manager_interface, manager_vtable(), self);
   if (!keep()) return r;
   r = sd_bus_add_fallback_vtable(bus, &slot, service_prefix, service_interface, service_vtable(),
@@ -170,10 +169,15 @@ int add_objects(sd_bus* bus, Connection& connection, std::vector<SlotPtr>& slots
   r = sd_bus_add_node_enumerator(bus, &slot, worker_prefix, list_workers, self);
   if (!keep()) return r;
   r = sd_bus_add_object_manager(bus, &slot, manager_path);
-  if (!keep()) return r;
-  r = sd_bus_add_object_vtable(bus, &slot, "/org/freedesktop/DBus", "org.freedesktop.DBus", driver_vtable(),
-                               self);
   keep();
+  return r;
+}
+
+int add_driver(sd_bus* bus, std::vector<SlotPtr>& slots) {
+  sd_bus_slot* slot = nullptr;
+  const int r = sd_bus_add_object_vtable(bus, &slot, "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                         driver_vtable(), nullptr);
+  if (r >= 0) slots.emplace_back(slot);
   return r;
 }
 

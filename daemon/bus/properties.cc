@@ -42,6 +42,7 @@ constexpr Property<ServiceStatus> service_table[] = {
     {"Failures", Publish::changes, [](const ServiceStatus& s) -> Value { return s.failures; }},
     {"Restarts", Publish::changes, [](const ServiceStatus& s) -> Value { return s.restarts; }},
     {"Listen", Publish::changes, [](const ServiceStatus& s) -> Value { return s.listen; }},
+    {"Log", Publish::changes, [](const ServiceStatus& s) -> Value { return s.log; }},
     {"Why", Publish::changes, [](const ServiceStatus& s) -> Value { return s.why; }},
     // Slots without a worker have no object of their own: (slot, generation, next start in Unix ms, why).
     {"EmptySlots", Publish::changes, empty_slots},

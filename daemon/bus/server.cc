@@ -1,5 +1,5 @@
-// The server of the private socket: accepts peers within the limits, tells them what changed, buries those
-// that left or were dropped.
+// The server: accepts peers on the private socket within the limits, tells them and the system bus what
+// changed, buries those that left or were dropped.
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +12,7 @@
 #include "bus/bus.h"
 #include "bus/connection.h"
 #include "bus/socket.h"
+#include "bus/system_bus.h"
 
 namespace refork::bus {
 
@@ -24,7 +25,7 @@ using base::UniqueFd;
 // for ever.
 constexpr std::uint64_t accept_pause_us = 1'000'000;
 
-class Server final : public Bus, private Host {
+class Server final : public Bus, private ConnectionHost {
  public:
   Server(sd_event* loop, core::Operations& operations, const Options& options)
       : loop_(loop), operations_(operations), options_(options) {
@@ -57,6 +58,7 @@ class Server final : public Bus, private Host {
   void pause_accepting() noexcept;
   void admit(UniqueFd fd);
   bool has_room_for(const Peer& peer) const;
+  bool has_audience() const;
   void publish();
   // Calls emit(connection) for each peer that may hear it; what a leaving peer answers is of no interest.
   template <class Emit>
@@ -88,6 +90,7 @@ class Server final : public Bus, private Host {
   std::uint64_t read_in_ = 0;
   std::shared_ptr<const Snapshot> published_;  // what the peers know
   SourcePtr listener_, resume_, publisher_, burial_;
+  std::unique_ptr<SystemBus> system_;
 };
 
 Result<void> Server::start(const std::string& path, UniqueFd listening) {
@@ -101,6 +104,12 @@ Result<void> Server::start(const std::string& path, UniqueFd listening) {
   int r = sd_id128_randomize(&id_);
   if (r >= 0) r = add_sources();
   if (r < 0) return base::errno_error("serve control socket " + path, -r);
+  if (options_.system_bus) {
+    Host& host = *this;
+    system_ = std::make_unique<SystemBus>(loop_, host, *options_.system_bus, [this] {
+      if (!has_audience()) published_ = snapshot();
+    });
+  }
   return {};
 }
 
@@ -148,7 +157,7 @@ bool Server::has_room_for(const Peer& peer) const {
 void Server::admit(UniqueFd fd) {
   auto peer = peer_of(fd.get());
   if (!peer || !has_room_for(*peer)) return;  // closes: the peer reads end of file
-  if (connections_.empty()) published_ = snapshot();
+  if (!has_audience()) published_ = snapshot();
   auto connection = Connection::open(loop_, std::move(fd), std::move(*peer), id_, *this);
   if (connection) connections_.push_back(std::move(*connection));
 }
@@ -173,7 +182,7 @@ void Server::tell(Action needed, Emit&& emit) {
 }
 
 void Server::event(const core::Event& event) {
-  const std::string type = wire_line(event.type), service = wire_line(event.service),
+  const std::string type = wire_line(event.type.name()), service = wire_line(event.service),
                     text = wire_line(event.text),
                     whole = event.detail.empty() ? text : wire_line(event.text + ": " + event.detail);
   const std::int32_t slot = event.slot ? static_cast<std::int32_t>(*event.slot) : -1;
@@ -182,15 +191,12 @@ void Server::event(const core::Event& event) {
                        event.time_ms, type.c_str(), service.c_str(), slot, event.worker, event.pid,
                        (to.may(Action::read_failures) ? whole : text).c_str());
   });
+  if (system_) system_->event(event);
 }
 
 void Server::failure_recorded(const core::FailureRow& row) {
-  const std::string id = wire_line(row.id), service = wire_line(row.service), kind = wire_line(row.kind),
-                    fingerprint = wire_line(row.fingerprint);
-  tell(Action::read_status, [&](const Connection& to) {
-    sd_bus_emit_signal(to.bus(), manager_path, manager_interface, "FailureRecorded", "ssuss", id.c_str(),
-                       service.c_str(), row.slot, kind.c_str(), fingerprint.c_str());
-  });
+  tell(Action::read_status, [&](const Connection& to) { emit_failure(to.bus(), row); });
+  if (system_) system_->failure_recorded(row);
 }
 
 void Server::message(std::uint64_t worker, std::string_view json) {
@@ -202,27 +208,17 @@ void Server::message(std::uint64_t worker, std::string_view json) {
 
 void Server::changed() {
   current_.reset();
-  if (!connections_.empty()) arm(publisher_);
+  if (has_audience()) arm(publisher_);
 }
 
+bool Server::has_audience() const { return !connections_.empty() || (system_ && system_->joined()); }
+
 void Server::publish() {
-  if (connections_.empty()) return;
+  if (!has_audience()) return;
   const auto before = std::exchange(published_, snapshot());
   const auto changes = difference(*before, *published_);
-  tell(Action::read_status, [&](const Connection& to) {
-    sd_bus* const bus = to.bus();
-    for (const auto& object : changes.removed)
-      sd_bus_emit_interfaces_removed(bus, object.path.c_str(), object.interface, nullptr);
-    for (const auto& object : changes.added)
-      sd_bus_emit_interfaces_added(bus, object.path.c_str(), object.interface, nullptr);
-    for (const auto& change : changes.changed) {
-      // sd-bus takes the list as char**, but only reads it.
-      std::vector<char*> names;
-      for (const char* name : change.properties) names.push_back(const_cast<char*>(name));
-      names.push_back(nullptr);
-      sd_bus_emit_properties_changed_strv(bus, change.path.c_str(), change.interface, names.data());
-    }
-  });
+  tell(Action::read_status, [&](const Connection& to) { emit_changes(to.bus(), changes); });
+  if (system_) system_->changed(changes);
 }
 
 void Server::close() {
@@ -237,6 +233,7 @@ void Server::leave() {
   for (const auto& connection : connections_) connection->flush();
   connections_.clear();
   burial_.reset();
+  system_.reset();
 }
 
 }  // namespace

@@ -21,11 +21,11 @@ int append_one(sd_bus_message* reply, const core::Condition& condition) {
                                condition.kind.c_str(), wire_line(condition.text).c_str(), condition.until_ms);
 }
 
-int append_one(sd_bus_message* reply, const core::HistoryEntry& entry, bool with_details) {
+int append_one(sd_bus_message* reply, const core::HistoryEntry& entry, bool with_texts) {
   return sd_bus_message_append(
       reply, entry_signature, entry.time_ms, slot_number(entry.slot), entry.worker, entry.pid,
-      wire_line(entry.what).c_str(), wire_line(entry.text).c_str(),
-      with_details ? wire_line(entry.detail).c_str() : "", wire_line(entry.failure).c_str(), entry.instead_of,
+      wire_line(entry.what).c_str(), with_texts ? wire_line(entry.text).c_str() : "",
+      with_texts ? wire_line(entry.detail).c_str() : "", wire_line(entry.failure).c_str(), entry.instead_of,
       wire_line(entry.by).c_str(), entry.waited_ms, wire_line(entry.waited_for).c_str(),
       number(entry.duration_ms), number(entry.completed), number(entry.cut), entry.count);
 }
@@ -39,7 +39,7 @@ int append_all(sd_bus_message* reply, const char* signature, const Items& items,
 
 }  // namespace
 
-int answer_why(sd_bus_message* call, const core::Why& why, bool with_details) {
+int answer_why(sd_bus_message* call, const core::Why& why, bool with_texts) {
   sd_bus_message* made = nullptr;
   int r = sd_bus_message_new_method_return(call, &made);
   if (r < 0) return r;
@@ -48,7 +48,7 @@ int answer_why(sd_bus_message* call, const core::Why& why, bool with_details) {
                  [&](const core::Condition& condition) { return append_one(made, condition); });
   if (r < 0) return r;
   r = append_all(made, entry_signature, why.history,
-                 [&](const core::HistoryEntry& entry) { return append_one(made, entry, with_details); });
+                 [&](const core::HistoryEntry& entry) { return append_one(made, entry, with_texts); });
   return r < 0 ? r : sd_bus_send(nullptr, made, nullptr);
 }
 

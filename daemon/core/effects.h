@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "core/event_types.h"
 #include "core/pace.h"
 #include "proto/messages.h"
 #include "refork/failure.hpp"
@@ -60,7 +61,7 @@ struct Report {
 struct Announce {   // an event for the log, the bus and `reforkctl events`
   WorkerId worker;  // 0: the service itself
   std::uint32_t slot;
-  std::string type;
+  EventType type;
   std::string text;
 };
 struct JobDone {

@@ -27,7 +27,7 @@ HistoryEntry entry_of(const Event& event) {
   entry.slot = event.slot;
   entry.worker = event.worker;
   entry.pid = event.pid;
-  entry.what = event.type;
+  entry.what = event.type.name();
   entry.text = clean(event.text);
   entry.detail = clean(event.detail);
   return entry;
@@ -142,7 +142,7 @@ void History::add(const Event& event) {
   if (event.type == "failure") return;  // failed() has it
   if (event.type == "worker-ready") return became_ready(event);
   if (event.type == "worker-adopted") return;  // the restart stands for all of them
-  if (event.type == reforkd_started) return restarted(event);
+  if (event.type.name() == reforkd_started) return restarted(event);
   HistoryEntry entry = entry_of(event);
   if (event.type == "operator")
     if (const auto by = entry.text.rfind(asked_by); by != std::string::npos)

@@ -24,6 +24,7 @@ struct FailureRow {
   std::string fingerprint;
   std::uint64_t count = 1;
   std::string record;
+  std::int32_t pid = 0;
 };
 
 // How one process ended; exactly one row each.

@@ -305,8 +305,8 @@ void Service::settle(Time now, Effects& out) {
   settle_jobs(out);
 }
 
-void Service::announce(const Worker& worker, std::string type, std::string text, Effects& out) const {
-  out.push_back(Announce{worker.id, worker.slot, std::move(type), std::move(text)});
+void Service::announce(const Worker& worker, EventType type, std::string text, Effects& out) const {
+  out.push_back(Announce{worker.id, worker.slot, type, std::move(text)});
 }
 
 }  // namespace refork::core

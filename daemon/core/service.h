@@ -245,7 +245,7 @@ class Service {
   void settle_jobs(Effects& out);
   std::optional<base::Result<void>> outcome(const Job& job) const;
 
-  void announce(const Worker& worker, std::string type, std::string text, Effects& out) const;
+  void announce(const Worker& worker, EventType type, std::string text, Effects& out) const;
 
   ServiceConfig config_;
   NextId next_id_;

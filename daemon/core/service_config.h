@@ -72,7 +72,7 @@ struct ServiceConfig {
     std::optional<std::uint64_t> memory;  // bytes resident
     bool operator==(const Recycle&) const = default;
   } recycle;
-  std::string log = "inherit";  // inherit | file:PATH | null
+  std::string log = "auto";  // auto | journal | inherit | file:PATH | null
   // What is hidden in records, as proto::Redactor takes it. Nothing: the usual, and the application may show
   // its queries.
   std::optional<std::vector<std::string>> redact;

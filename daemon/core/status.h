@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/enum_names.h"
+#include "core/event_types.h"
 #include "proto/messages.h"
 
 // What the operator sees, as plain values: made by the supervisor, published by the bus.
@@ -44,6 +45,7 @@ struct ServiceStatus {
   std::uint64_t failures = 0;  // recorded since reforkd started
   std::uint64_t restarts = 0;  // replacements started since reforkd started
   std::vector<std::string> listen;
+  std::string log = {};               // where its workers' output goes: journal | inherit | null | file:PATH
   std::string why;                    // one line, empty when all is well
   std::vector<WorkerStatus> workers;  // by slot, then id; draining ones beside their replacement
 };
@@ -70,17 +72,15 @@ struct DaemonStatus {
 struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps
   std::uint64_t time_ms = 0;   // Unix time
-  std::string type;  // operator, worker-started, worker-ready, worker-draining, worker-killed, worker-ended,
-                     // worker-tainted, worker-backoff, worker-replaced, worker-crashed, worker-gone,
-                     // worker-hung, worker-starved, worker-recycled, request-timeout, core-dumps, failure,
-                     // service-state, listener-reopened, store-state, protocol, worker-adopted,
-                     // reforkd-started, keeper-started
-  std::string service;
-  std::optional<std::uint32_t> slot;
+  EventType type;
+  std::string service = {};
+  std::optional<std::uint32_t> slot = {};
   std::uint64_t worker = 0;  // 0: none
   std::int32_t pid = 0;
-  std::string text;         // one line for a person, without the fields above; no request data
-  std::string detail = {};  // what follows it for those who may read failures
+  std::string text = {};         // one line for a person, without the fields above; no request data
+  std::string detail = {};       // what follows it for those who may read failures
+  std::uint32_t generation = 0;  // the worker's; 0: does not apply
+  std::string failure = {}, kind = {}, fingerprint = {};  // of the record, where the event is a failure
 };
 
 }  // namespace refork::core

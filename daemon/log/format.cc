@@ -46,14 +46,26 @@ std::string line(std::string_view text) {
 }
 
 std::vector<std::string> journal_fields(Level level, std::string_view text, const core::Event* event) {
-  std::vector<std::string> fields = {"MESSAGE=" + std::string(text),
+  std::vector<std::string> fields = {"MESSAGE=" + std::string(text.substr(0, longest_message)),
                                      "PRIORITY=" + std::to_string(priority(level)),
                                      "SYSLOG_IDENTIFIER=reforkd"};
   if (!event) return fields;
-  if (!event->service.empty()) fields.push_back("REFORK_SERVICE=" + event->service);
-  if (event->slot) fields.push_back("REFORK_SLOT=" + std::to_string(*event->slot));
-  if (event->worker != 0) fields.push_back("REFORK_WORKER=" + std::to_string(event->worker));
-  if (event->pid != 0) fields.push_back("REFORK_WORKER_PID=" + std::to_string(event->pid));
+  const auto add = [&fields](std::string_view name, std::string_view value) {
+    if (!value.empty()) fields.push_back(std::string(name) + "=" + std::string(value));
+  };
+  const auto add_number = [&add](std::string_view name, std::uint64_t value) {
+    if (value != 0) add(name, std::to_string(value));
+  };
+  add("MESSAGE_ID", event->type.message_id());
+  add("REFORK_EVENT", event->type.name());
+  add("REFORK_SERVICE", event->service);
+  if (event->slot) add("REFORK_SLOT", std::to_string(*event->slot));
+  add_number("REFORK_WORKER", event->worker);
+  add_number("REFORK_WORKER_PID", static_cast<std::uint64_t>(event->pid));
+  add_number("REFORK_GENERATION", event->generation);
+  add("REFORK_FAILURE_ID", event->failure);
+  add("REFORK_KIND", event->kind);
+  add("REFORK_FINGERPRINT", event->fingerprint);
   return fields;
 }
 

@@ -17,7 +17,8 @@ std::string event_text(const core::Event& event);
 // spaces.
 inline constexpr std::size_t longest_line = 4096;  // PIPE_BUF: a pipe takes it whole or not at all
 std::string line(std::string_view text);
-// "NAME=VALUE" for sd_journal_sendv(3); `event` may be null.
+// "NAME=VALUE" for journal_entry(); `event` may be null. A datagram takes so much and no more.
+inline constexpr std::size_t longest_message = 32 * 1024;
 std::vector<std::string> journal_fields(Level level, std::string_view text, const core::Event* event);
 // Does $JOURNAL_STREAM ("DEVICE:INODE", or null) name this file?
 bool is_journal_stream(const char* variable, dev_t device, ino_t inode);

@@ -9,15 +9,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
-
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
 
 #include "log/format.h"
+#include "log/journal.h"
 
 namespace refork::log {
 namespace {
@@ -49,19 +47,6 @@ class WithoutSigpipe {
   bool was_pending_ = false;
 };
 
-bool goes_to_journal() noexcept {
-  struct stat status {};
-  const char* stream = std::getenv("JOURNAL_STREAM");
-  return stream && ::fstat(STDERR_FILENO, &status) == 0 &&
-         is_journal_stream(stream, status.st_dev, status.st_ino);
-}
-
-bool send_to_journal(const std::vector<std::string>& fields) {
-  std::vector<iovec> parts;
-  for (const std::string& field : fields) parts.push_back({const_cast<char*>(field.data()), field.size()});
-  return ::sd_journal_sendv(parts.data(), static_cast<int>(parts.size())) == 0;
-}
-
 // Workers write to the same pipe or socket, so even after poll() said there was room it must be the write
 // itself that does not wait. Files and terminals do not know the flag; there poll() has to do.
 bool write_at_once(const std::string& text) noexcept {
@@ -90,12 +75,21 @@ void write_line(std::string_view text) {
 // Out of memory is no reason to stop supervising either.
 void put(Level level, std::string_view text, const core::Event* event) noexcept try {
   if (level > most.load(std::memory_order_relaxed)) return;
-  if (!goes_to_journal() || !send_to_journal(journal_fields(level, text, event))) write_line(text);
+  // What the journal does not take now goes to its stream, or is counted there as dropped.
+  if (!goes_to_journal() || !send_to_journal(journal_entry(journal_fields(level, text, event))))
+    write_line(text);
 } catch (...) {
   ++dropped;
 }
 
 }  // namespace
+
+bool goes_to_journal() noexcept {
+  struct stat status {};
+  const char* stream = std::getenv("JOURNAL_STREAM");
+  return stream && ::fstat(STDERR_FILENO, &status) == 0 &&
+         is_journal_stream(stream, status.st_dev, status.st_ino);
+}
 
 void set_level(Level level) { most.store(level, std::memory_order_relaxed); }
 

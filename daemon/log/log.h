@@ -17,7 +17,8 @@ enum class Level {
   debug
 };
 
-void set_level(Level most);  // default: info
+bool goes_to_journal() noexcept;  // is stderr connected to the journal?
+void set_level(Level most);       // default: info
 void say(Level level, std::string_view text);
 inline void error(std::string_view text) { say(Level::error, text); }
 inline void warning(std::string_view text) { say(Level::warning, text); }
@@ -25,7 +26,7 @@ inline void notice(std::string_view text) { say(Level::notice, text); }
 inline void info(std::string_view text) { say(Level::info, text); }
 inline void debug(std::string_view text) { say(Level::debug, text); }
 
-// An event with its fields (REFORK_SERVICE, REFORK_SLOT, REFORK_WORKER, REFORK_WORKER_PID).
+// An event with its fields (MESSAGE_ID, REFORK_EVENT, REFORK_SERVICE …: format.cc has all).
 void event(Level level, const core::Event& event);
 
 }  // namespace refork::log

@@ -32,11 +32,14 @@ void EventLog::announce(core::Event event) {
 }
 
 void EventLog::failed(const core::FailureRow& row, const std::string& summary) {
-  core::Event event;
-  event.type = "failure";
+  core::Event event{.type = "failure"};
   event.service = row.service;
   event.slot = row.slot;
   event.worker = row.worker;
+  event.pid = row.pid;
+  event.failure = row.id;
+  event.kind = row.kind;
+  event.fingerprint = row.fingerprint;
   event.text = row.kind + " " + row.id;
   event.detail = summary;
   announce(std::move(event));

@@ -122,6 +122,7 @@ void Failures::add(const proto::FailureRecord& record, std::function<void()> sto
   row.service = record.service;
   row.slot = record.slot;
   row.worker = record.worker;
+  row.pid = record.pid;
   row.kind = base::to_name(record.kind);
   row.fingerprint = record.fingerprint;
   row.count = record.count;

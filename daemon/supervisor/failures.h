@@ -29,12 +29,15 @@ struct Subject {
   std::int32_t pid = 0;
   std::uint32_t generation = 1;
   std::uint64_t started_ms = 0;   // Unix time
-  std::string output = {};        // the file its process writes to; empty: none
+  std::string output = {};        // the file its process writes to, or journal_prefix and its identifier
   std::uint64_t output_from = 0;  // where that stood when it was started, and when it had ended
   std::optional<std::uint64_t> output_to = {};
 };
 
 std::uint64_t unix_ms();
+
+// Of Subject::output, in the place of a path.
+inline constexpr std::string_view journal_prefix = "journal:";
 
 // Who knows what a process wrote last. The answer comes exactly once, perhaps before ask() returns; empty:
 // nothing.

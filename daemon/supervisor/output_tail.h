@@ -10,8 +10,8 @@
 
 namespace refork::supervisor {
 
-// The last lines that workers wrote, where they write to a file. Read by a thread of its own: a disk may be
-// slow, and a record that has to wait for it holds up nobody.
+// The last lines that workers wrote, where they write to a file or to the journal. Read by a thread of its
+// own: a disk may be slow, and a record that has to wait for it holds up nobody.
 class OutputTail : public Outputs {
  public:
   explicit OutputTail(Loop& loop);

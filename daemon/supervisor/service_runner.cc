@@ -263,14 +263,17 @@ void ServiceRunner::on_listener_reopened(const std::string& address) {
   });
 }
 
-void ServiceRunner::announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text) {
-  core::Event event;
-  event.type = std::move(type);
+void ServiceRunner::announce(core::WorkerId worker, std::uint32_t slot, core::EventType type,
+                             std::string text) {
+  core::Event event{.type = type};
   event.service = service_.config().name;
   event.text = std::move(text);
   event.worker = worker;
   if (worker != 0) event.slot = slot;
-  if (const auto* process = find(worker)) event.pid = process->subject.pid;
+  if (const auto* process = find(worker)) {
+    event.pid = process->subject.pid;
+    event.generation = process->subject.generation;
+  }
   shared_.announce(std::move(event));
 }
 
@@ -287,8 +290,8 @@ void ServiceRunner::report(const Subject& subject, proto::FailureRecord record, 
   shared_.failures.report(subject, std::move(record), shows_query);
 }
 
-void ServiceRunner::announce(const core::Worker& worker, std::string type, std::string text) {
-  announce(worker.id, worker.slot, std::move(type), std::move(text));
+void ServiceRunner::announce(const core::Worker& worker, core::EventType type, std::string text) {
+  announce(worker.id, worker.slot, type, std::move(text));
 }
 
 void ServiceRunner::list_pids(std::vector<pid_t>& pids) const {
@@ -309,6 +312,7 @@ core::ServiceStatus ServiceRunner::status() const {
   auto status = status_of(service_, processes_);
   status.failures = shared_.failures.tally().failures(service_.config().name);
   status.listen = listeners_.addresses();
+  status.log = effective_log(service_.config().log);
   return status;
 }
 

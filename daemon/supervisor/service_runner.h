@@ -103,11 +103,11 @@ class ServiceRunner : private Watch::Ward {
   void allow_core(const WorkerProcess& process, bool allowed) const;
   WorkerProcess* find(core::WorkerId worker);
   void on_listener_reopened(const std::string& address);
-  void announce(core::WorkerId worker, std::uint32_t slot, std::string type, std::string text);
+  void announce(core::WorkerId worker, std::uint32_t slot, core::EventType type, std::string text);
   // for watch_
   std::optional<Watch::Patient> patient(core::WorkerId worker) const override;
   void report(const Subject& subject, proto::FailureRecord record, bool shows_query) override;
-  void announce(const core::Worker& worker, std::string type, std::string text) override;
+  void announce(const core::Worker& worker, core::EventType type, std::string text) override;
 
   // service_messages.cc
   void on_notification(const os::Notification& notification);

@@ -8,15 +8,19 @@
 #include <string_view>
 
 #include "base/fingerprint.h"
+#include "log/log.h"
 #include "os/environment.h"
 #include "os/file.h"
+#include "os/journal.h"
 
 namespace refork::supervisor {
 
 namespace {
 
 constexpr std::string_view file_prefix = "file:";  // of `log`
-constexpr int first_listener = 3;                  // SD_LISTEN_FDS_START
+constexpr const char* journal_log = "journal";
+constexpr const char* inherited_log = "inherit";
+constexpr int first_listener = 3;  // SD_LISTEN_FDS_START
 
 std::map<std::string, std::string> inherited_environment() {
   std::map<std::string, std::string> variables;
@@ -27,17 +31,45 @@ std::map<std::string, std::string> inherited_environment() {
   return variables;
 }
 
+// A journal that is not there, or stuck, is no reason not to serve.
+base::UniqueFd open_stream(const std::string& service) {
+  auto stream = os::open_journal_stream(service);
+  if (stream) return std::move(*stream);
+  log::warning("service " + service + ": " + stream.error().what +
+               "; the output of this worker goes to where reforkd's own goes");
+  return {};
+}
+
+// Programs look there whether they write to the journal.
+void tell_stream(std::map<std::string, std::string>& environment, int output) {
+  constexpr const char* name = "JOURNAL_STREAM";
+  struct stat status {};
+  if (output < 0) return;  // as for reforkd itself
+  environment.erase(name);
+  if (::fstat(output, &status) == 0 && S_ISSOCK(status.st_mode))
+    environment[name] = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+}
+
 }  // namespace
+
+std::string effective_log(const std::string& log) {
+  if (log != "auto") return log;
+  return log::goes_to_journal() ? journal_log : inherited_log;
+}
 
 void note_output(Subject& subject, const std::string& log, int output) {
   struct stat status {};
-  if (!log.starts_with(file_prefix) || ::fstat(output, &status) != 0 || !S_ISREG(status.st_mode)) return;
+  if (output < 0 || ::fstat(output, &status) != 0) return;
+  if (S_ISSOCK(status.st_mode)) subject.output = std::string(journal_prefix) + subject.service;
+  if (!log.starts_with(file_prefix) || !S_ISREG(status.st_mode)) return;
   subject.output = log.substr(file_prefix.size());
   subject.output_from = static_cast<std::uint64_t>(status.st_size);
 }
 
-base::Result<base::UniqueFd> open_output(const std::string& log) {
-  if (log == "inherit") return base::UniqueFd();
+base::Result<base::UniqueFd> open_output(const core::ServiceConfig& config) {
+  const std::string log = effective_log(config.log);
+  if (log == inherited_log) return base::UniqueFd();
+  if (log == journal_log) return open_stream(config.name);
   const std::string path = log == "null" ? "/dev/null" : log.substr(file_prefix.size());
   auto fd = os::open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0640);
   if (!fd) return base::Error{fd.error().code, "the log: " + fd.error().what};
@@ -59,6 +91,7 @@ base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const
     environment["HOME"] = user->home;
     plan.credentials = std::move(*user);
   }
+  tell_stream(environment, fds.output);
   for (const auto& [name, value] : config.environment) environment[name] = value;
 
   const auto path = environment.find("PATH");

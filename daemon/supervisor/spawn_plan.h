@@ -20,8 +20,12 @@ struct WorkerFds {
   int recorder = -1;
   int output = -1;  // stdout and stderr; -1: reforkd's own
 };
-base::Result<base::UniqueFd> open_output(const std::string& log);  // of a service's `log`; none for "inherit"
-// Where its output begins in the file that it goes to, if it goes to one.
+// What a service's `log` comes to here: "auto" is "journal" where reforkd's own words go there, otherwise
+// "inherit".
+std::string effective_log(const std::string& log);
+// None for "inherit", and where the journal is not to be reached.
+base::Result<base::UniqueFd> open_output(const core::ServiceConfig& config);
+// Where its output can be read again, and from where on.
 void note_output(Subject& subject, const std::string& log, int output);
 base::Result<os::SpawnPlan> plan_worker(const core::ServiceConfig& config, const core::Spawn& what,
                                         const std::vector<int>& listeners, const WorkerFds& fds,

@@ -107,9 +107,8 @@ Shared Supervisor::share() {
 
 void Supervisor::on_store_status() {
   const auto status = store_.status();
-  core::Event event;
-  event.type = "store-state";
-  event.text = status.state + (status.why.empty() ? "" : ": " + status.why);
+  core::Event event{.type = "store-state"};
+  event.text = "the store is " + status.state + (status.why.empty() ? "" : ": " + status.why);
   events_.announce(std::move(event));
   events_.changed();
 }
@@ -133,8 +132,7 @@ void Supervisor::on_keeper_replaced(pid_t pid) {
   // The old one's; the new one reaps nobody but its own children, and has its own.
   setup_.fds.forget(keeper_exits_name);
   shared_.exits.reset();
-  core::Event event;
-  event.type = "keeper-started";
+  core::Event event{.type = "keeper-started"};
   event.pid = pid;
   event.text = "another keeper runs, and has all descriptors";
   events_.announce(std::move(event));

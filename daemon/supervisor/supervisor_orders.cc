@@ -130,8 +130,7 @@ void Supervisor::asked(std::string_view verb, std::string_view by) {
 // An order that makes no sense is told to whom gave it, and to nobody else.
 void Supervisor::tell(const std::string& asked, const ServiceRunner& runner, core::WorkerId worker) {
   if (asked.empty()) return;
-  core::Event event;
-  event.type = "operator";
+  core::Event event{.type = "operator"};
   event.text = asked;
   event.service = runner.service().config().name;
   event.worker = worker;

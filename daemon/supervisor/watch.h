@@ -47,7 +47,7 @@ class Watch {
     virtual std::optional<Patient> patient(core::WorkerId worker) const = 0;  // nothing: it is gone
     virtual void feed(const std::function<void(core::Service&, core::Time, core::Effects&)>& input) = 0;
     virtual void report(const Subject& subject, proto::FailureRecord record, bool shows_query) = 0;
-    virtual void announce(const core::Worker& worker, std::string type, std::string text) = 0;
+    virtual void announce(const core::Worker& worker, core::EventType type, std::string text) = 0;
   };
 
   Watch(Loop& loop, Ward& ward, const core::ServiceConfig& config);

@@ -67,7 +67,7 @@ base::Result<void> WorkerStart::start(WorkerProcess& process, const core::Spawn&
   auto recorder = recorder_for(identity_of(process, what));
   if (!recorder) return recorder.error();
   process.recorder = std::move(*recorder);
-  const auto output = open_output(config_.log);
+  const auto output = open_output(config_);
   if (!output) return output.error();
   note_output(process.subject, config_.log, output->get());
   const auto channel = open_channel(process);

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 
 // How many large events a peer that reads nothing survives.
 std::size_t events_until_dropped(Bus& bus, RawPeer& peer, const std::function<void()>& turn) {
-  core::Event event;
+  core::Event event{.type = "worker-ready"};
   event.text = std::string(4000, 'x');
   for (std::size_t sent = 1; sent < 100'000; ++sent) {
     bus.event(event);

@@ -247,7 +247,7 @@ class FollowTest : public BusTest {
       const auto enough = [&] { return heard.size() < count; };
       (void)client->follow(
           [&](const ctl::Event& event) {
-            if (event.type == "hello") {
+            if (event.type == "reforkd-started") {
               ready_ = true;
               return true;
             }
@@ -264,8 +264,7 @@ class FollowTest : public BusTest {
   }
   // Greets until the follower has heard it.
   bool greet() {
-    core::Event hello;
-    hello.type = "hello";
+    const core::Event hello{.type = "reforkd-started"};
     return turn_until([&] { return bus_->event(hello), ready_.load(); });
   }
   std::atomic<bool> ready_ = false;

@@ -166,7 +166,7 @@ TEST(ConfigOptions, EveryKeyOfAServiceIsAnOption) {
                           "orphans drain|serve", "core-dumps N", "recycle-requests N", "recycle-age DURATION",
                           "recycle-memory SIZE", "restart-policy always|never", "restart-backoff MIN,MAX",
                           "restart-budget N,DURATION", "restart-give-up never|N", "reload-probation DURATION",
-                          "log inherit|null|file:/PATH", "redact* NAME"));
+                          "log auto|journal|inherit|null|file:/PATH", "redact* NAME"));
 }
 
 TEST(ConfigOptions, SayWhatHoldsWithoutThem) {
@@ -176,7 +176,7 @@ TEST(ConfigOptions, SayWhatHoldsWithoutThem) {
   EXPECT_THAT(said, ElementsAre("workers 1", "floor 1", "ready library", "nonblocking true",
                                 "start-timeout 10s", "drain-deadline 30s", "lame-duck 1s", "orphans drain",
                                 "core-dumps 6", "restart-policy always", "restart-backoff 100ms,30s",
-                                "restart-give-up never", "reload-probation 2s", "log inherit"));
+                                "restart-give-up never", "reload-probation 2s", "log auto"));
 }
 
 TEST(ConfigOptions, AnEmptyNameMeansThatNothingIsHidden) {

@@ -338,9 +338,9 @@ TEST(ConfigParse, ALimitHasAKnownNameAndANumberOrUnlimited) {
 }
 
 TEST(ConfigParse, OutputGoesToAFileByItsWholePath) {
-  for (const char* good : {"inherit", "null", "file:/var/log/web.log"})
+  for (const char* good : {"auto", "journal", "inherit", "null", "file:/var/log/web.log"})
     EXPECT_THAT(service_problems("\"log\": \"" + std::string(good) + "\""), IsEmpty()) << good;
-  for (const char* bad : {"", "journal", "file:", "file:web.log", "file:/", "nullx", "/var/log/web.log"})
+  for (const char* bad : {"", "journald", "file:", "file:web.log", "file:/", "nullx", "/var/log/web.log"})
     EXPECT_EQ(service_problems("\"log\": \"" + std::string(bad) + "\"").size(), 1U) << bad;
 }
 

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 std::vector<std::string> types(const Scene& scene) {
   std::vector<std::string> found;
-  for (const auto& event : scene.all<Announce>()) found.push_back(event.type);
+  for (const auto& event : scene.all<Announce>()) found.emplace_back(event.type.name());
   return found;
 }
 

@@ -283,7 +283,7 @@ TEST(Ends, ProcessThatCannotBeKilledIsKilledAgainButToldOnce) {
   scene.pass(3 * kill_again);
   EXPECT_EQ(scene.count<Kill>(), 4u);
   const auto announced = scene.all<Announce>();
-  EXPECT_EQ(std::ranges::count(announced, "worker-killed", &Announce::type), 1);
+  EXPECT_EQ(std::ranges::count(announced, EventType("worker-killed"), &Announce::type), 1);
 }
 
 TEST(Ends, CrashAfterReadyIsReforkedAtOnceHoweverSoon) {
@@ -425,7 +425,7 @@ TEST(Gone, IsReplacedAtOnceAndToldOnceItIsKnownHow) {
   scene.service.on_gone(1, scene.now, scene.out);
   ASSERT_EQ(scene.count<Spawn>(), 1u);
   EXPECT_EQ(scene.all<Spawn>()[0].slot, 0u);
-  EXPECT_EQ(scene.all<Announce>().back().type, "worker-gone");
+  EXPECT_EQ(scene.all<Announce>().back().type.name(), "worker-gone");
   EXPECT_EQ(scene.count<Ended>(), 0u);
   EXPECT_EQ(scene.worker(1).state, WorkerState::killing);
   scene.service.on_gone(1, scene.now, scene.out);

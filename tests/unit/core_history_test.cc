@@ -25,9 +25,8 @@ class Told : public Scene {
   // Takes the effects: what was announced goes into the history.
   void tell() {
     for (const auto& announced : all<Announce>()) {
-      Event event;
+      Event event{.type = announced.type};
       event.time_ms = now_ms();
-      event.type = announced.type;
       if (announced.worker != 0) event.slot = announced.slot;
       event.worker = announced.worker;
       event.text = announced.text;
@@ -46,9 +45,8 @@ class Told : public Scene {
     history.failed(row, summary);
   }
   void order(const std::string& text, WorkerId worker = 0, std::optional<std::uint32_t> slot = {}) {
-    Event event;
+    Event event{.type = "operator"};
     event.time_ms = now_ms();
-    event.type = "operator";
     event.worker = worker;
     event.slot = slot;
     event.text = text;
@@ -261,8 +259,7 @@ TEST(History, KeepsSoManyOfEachSlotAndNoMore) {
 
 TEST(History, TextsAreBoundedAndClean) {
   History history;
-  Event event;
-  event.type = "protocol";
+  Event event{.type = "protocol"};
   event.slot = 0;
   event.worker = 1;
   event.text = std::string(longest_entry + 1, 'x') + "\n";
@@ -322,9 +319,7 @@ TEST(History, GoesOnWithItsNumbersAndKnowsWhosePlaceIsTaken) {
 TEST(History, TheRestartsOfReforkdInARowAreOneAndStandForTheWorkersThatWereAdopted) {
   Told told(Scene::workers(1));
   told.begin(1);
-  Event restarted, adopted;
-  restarted.type = "reforkd-started";
-  adopted.type = "worker-adopted";
+  Event restarted{.type = "reforkd-started"}, adopted{.type = "worker-adopted"};
   adopted.slot = 0;
   adopted.worker = 1;
   for (restarted.time_ms = start_ms + 1; restarted.time_ms < start_ms + 100; ++restarted.time_ms) {
@@ -429,11 +424,10 @@ TEST(History, AServiceOfAllWorkersWithAFullPastIsAnsweredInAMoment) {
   for (std::uint32_t slot = 0; slot < max_workers; ++slot)
     for (std::size_t i = 0; i < kept_a_slot / 2; ++i) {
       const WorkerId worker = 1 + slot + i * max_workers;
-      Event event;
+      Event event{.type = "worker-ended"};
       event.time_ms = start_ms + i;
       event.slot = slot;
       event.worker = worker;
-      event.type = "worker-ended";
       history.add(event);
       FailureRow row;
       row.id = "f" + std::to_string(worker);

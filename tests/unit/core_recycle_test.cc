@@ -24,7 +24,7 @@ TEST(Recycle, AfterSoManyRequests) {
   use(scene, 1, {900, 0});
   ASSERT_EQ(scene.count<OrderDrain>(), 1u);
   EXPECT_EQ(scene.all<OrderDrain>()[0].reason, DrainReason::recycle);
-  EXPECT_EQ(scene.all<Announce>()[0].type, "worker-recycled");
+  EXPECT_EQ(scene.all<Announce>()[0].type.name(), "worker-recycled");
   EXPECT_EQ(scene.all<Announce>()[0].text, "it has served 900 requests; its own limit is 900, of 1000");
   scene.leave(1, 0);
   EXPECT_EQ(scene.all<Ended>().at(0).requested, "recycle");

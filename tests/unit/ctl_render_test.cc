@@ -24,12 +24,12 @@ Status some_status() {
   Status status;
   status.daemon = {
       "0.1.0", 4711, 1'790'000'000'000, 6'815'744, "/etc/refork/refork.json", {"ok", "", "", 0, 0}};
-  Service web{"web", "running", 3, 2, 12, 11, {"tcp://0.0.0.0:8080", "unix:/run/web.sock"}, "", {}};
+  Service web{"web", "running", 3, 2, 12, 11, {"tcp://0.0.0.0:8080", "unix:/run/web.sock"}, "", "", {}};
   web.workers = {{12, "web", 0, 4699, "draining", 2, 1, 800, true, 1'789'996'592'000, 1'790'000'219'000, 0,
                   9'437'184, "error"},
                  {17, "web", 0, 4720, "serving", 3, 2, 1200, false, 1'790'000'180'000, 0, 0, 8'493'465, ""},
                  {0, "web", 1, 0, "backoff", 3, 0, 0, false, 0, 0, 1'790'000'196'000, 0, "exited with 1"}};
-  status.services = {{"api", "stopped", 1, 0, 0, 0, {}, "", {}}, web};
+  status.services = {{"api", "stopped", 1, 0, 0, 0, {}, "", "", {}}, web};
   return status;
 }
 
@@ -335,6 +335,7 @@ constexpr const char* status_for_scripts = R"({
         "tcp://0.0.0.0:8080",
         "unix:/run/web.sock"
       ],
+      "log": null,
       "why": null,
       "workers": [
         {

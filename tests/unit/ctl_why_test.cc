@@ -33,7 +33,7 @@ HistoryEntry entry(std::uint64_t ms, std::uint64_t worker, const std::string& wh
 
 Why one_error() {
   Why why;
-  why.service = {"web", "running", 1, 2, 1, 1, {}, "", {}};
+  why.service = {"web", "running", 1, 2, 1, 1, {}, "", "", {}};
   why.service.workers = {{16, "web", 0, 4241, "serving", 1, 0, 9, false, midday, 0, 0, 0, ""},
                          {17, "web", 1, 4242, "serving", 1, 0, 9, false, midday + 190'914, 0, 0, 0, ""}};
   why.slot = 1;

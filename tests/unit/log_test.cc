@@ -23,7 +23,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 core::Event ready_event() {
-  core::Event event;
+  core::Event event{.type = "worker-ready"};
   event.service = "web";
   event.slot = 0;
   event.worker = 17;
@@ -37,7 +37,7 @@ TEST(LogFormat, NamesTheWorkerOfAnEvent) {
 }
 
 TEST(LogFormat, LeavesOutWhatAnEventDoesNotHave) {
-  core::Event event;
+  core::Event event{.type = "store-state"};
   event.text = "store is full";
   EXPECT_EQ(event_text(event), "store is full");
   event.service = "web";
@@ -68,11 +68,13 @@ TEST(LogFormat, DoesNotCutACharacterInTwo) {
 }
 
 TEST(LogFormat, GivesTheJournalItsFields) {
-  const core::Event event = ready_event();
-  EXPECT_THAT(
-      journal_fields(Level::warning, "two\nlines", &event),
-      ElementsAre("MESSAGE=two\nlines", "PRIORITY=4", "SYSLOG_IDENTIFIER=reforkd", "REFORK_SERVICE=web",
-                  "REFORK_SLOT=0", "REFORK_WORKER=17", "REFORK_WORKER_PID=4711"));
+  core::Event event = ready_event();
+  event.generation = 3;
+  EXPECT_THAT(journal_fields(Level::warning, "two\nlines", &event),
+              ElementsAre("MESSAGE=two\nlines", "PRIORITY=4", "SYSLOG_IDENTIFIER=reforkd",
+                          "MESSAGE_ID=25f8c26b2a914bdc879e0d115007c98e", "REFORK_EVENT=worker-ready",
+                          "REFORK_SERVICE=web", "REFORK_SLOT=0", "REFORK_WORKER=17", "REFORK_WORKER_PID=4711",
+                          "REFORK_GENERATION=3"));
   EXPECT_THAT(journal_fields(Level::debug, "x", nullptr),
               ElementsAre("MESSAGE=x", "PRIORITY=7", "SYSLOG_IDENTIFIER=reforkd"));
 }

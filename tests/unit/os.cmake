@@ -9,6 +9,7 @@ refork_test(os_tests
     os_core_dump_test.cc
     os_environment_test.cc
     os_fd_store_test.cc
+    os_journal_test.cc
     os_file_test.cc
     os_listener_test.cc
     os_notify_test.cc
@@ -20,4 +21,9 @@ refork_test(os_tests
 target_compile_definitions(os_tests PRIVATE REFORK_SPAWN_PROBE="$<TARGET_FILE:os_spawn_probe>")
 add_dependencies(os_tests os_spawn_probe)
 
-refork_test(log_tests SOURCES log_test.cc LINK reforkd_log LABELS log)
+refork_test(log_tests
+  SOURCES log_catalog_test.cc log_journal_test.cc log_test.cc
+  LINK reforkd_log LABELS log)
+target_compile_definitions(log_tests PRIVATE 
+  REFORK_CATALOG="${PROJECT_SOURCE_DIR}/units/refork.catalog"
+  REFORK_MANUAL="${PROJECT_SOURCE_DIR}/man/reforkctl.1")
