@@ -61,8 +61,8 @@ class OneWorker : public Watch::Ward {
   void report(const Subject&, proto::FailureRecord record, bool) override {
     records.push_back(std::move(record));
   }
-  void announce(const core::Worker&, std::string type, std::string) override {
-    events.push_back(std::move(type));
+  void announce(const core::Worker&, core::EventType type, std::string) override {
+    events.emplace_back(type.name());
   }
 
   Loop loop;
