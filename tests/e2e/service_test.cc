@@ -42,7 +42,7 @@ TEST(Service, ALogThatIsAPipeWithoutAReaderHoldsUpNobody) {
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   Daemon daemon = Daemon::run({"--log", "file:" + pipe, "--", built_program("examples/http_asio")});
   EXPECT_TRUE(daemon.wait_for_failures(1));
-  EXPECT_THAT(daemon.failures()[0]["message"].get<std::string>(), HasSubstr("open the log " + pipe));
+  EXPECT_THAT(daemon.failures()[0]["message"].get<std::string>(), HasSubstr("the log: open " + pipe));
 }
 
 TEST(Service, TheManagerIsToldWhenItIsUpAndWhenItStops) {

@@ -212,7 +212,7 @@ TEST(Symbols, TheHelperIsFoundBelowWhateverPrefixReforkdIsInstalled) {
     expect_place(service.fail("parse broken"), "app::check(", "check");
   }
   EXPECT_THAT(contents(prefix + "/lib/systemd/system/reforkd.service"),
-              HasSubstr("\nExecStart=" + reforkd + " --config"));
+              HasSubstr("\nExecStart=" + reforkd + " --no-keeper --config"));
   const std::string schema = prefix + "/share/refork/refork.schema.json";
   EXPECT_TRUE(fs::exists(schema));
   EXPECT_THAT(contents(prefix + "/share/doc/refork/examples/refork.json.example"),

@@ -13,7 +13,7 @@ class SystemBus : public Installed {
  protected:
   void SetUp() override {
     Installed::SetUp();
-    machine_.output({"useradd", "-m", "-G", "refork", "operator"});
+    machine_.output({"useradd", "-m", "-G", "refork", "alice"});
     serve({{"web", web()}});
     EXPECT_EQ(http_get(kWeb, "/error?secret=1").status, 500);
     ASSERT_TRUE(wait_for_failures(1));
@@ -37,7 +37,7 @@ constexpr const char* kManager = "org.refork1.Manager";
 constexpr const char* kWebObject = "/org/refork1/service/web";
 
 TEST_F(SystemBus, EverybodyReadsTheStatus) {
-  for (const char* user : {"root", "operator", "nobody"}) {
+  for (const char* user : {"root", "alice", "nobody"}) {
     const auto state =
         busctl(user, {"get-property", "org.refork1", kWebObject, "org.refork1.Service", "State"});
     EXPECT_EQ(state.out, "s \"running\"\n") << user << state.err;
@@ -48,7 +48,7 @@ TEST_F(SystemBus, EverybodyReadsTheStatus) {
 }
 
 TEST_F(SystemBus, FailuresAreForThoseWhoOperate) {
-  for (const char* user : {"root", "operator"}) {
+  for (const char* user : {"root", "alice"}) {
     const auto listed = call(user, kRoot, kManager, {"ListFailures", "a{sv}", "0"});
     EXPECT_THAT(listed.out, HasSubstr("GET /error")) << user << listed.err;
   }
@@ -63,10 +63,10 @@ TEST_F(SystemBus, ServicesAreOperatedByRootAndTheGroupAlone) {
   const auto refused = call("nobody", kWebObject, "org.refork1.Service", {"Reload", "b", "true"});
   EXPECT_NE(refused.code, 0);
   EXPECT_EQ(pids(), before);
-  const auto reloaded = call("operator", kWebObject, "org.refork1.Service", {"Reload", "b", "true"});
+  const auto reloaded = call("alice", kWebObject, "org.refork1.Service", {"Reload", "b", "true"});
   EXPECT_EQ(reloaded.code, 0) << reloaded.err;
   EXPECT_EQ(service()["generation"], 2);
-  EXPECT_NE(call("operator", kRoot, kManager, {"ClearFailures", "s", ""}).code, 0);
+  EXPECT_NE(call("alice", kRoot, kManager, {"ClearFailures", "s", ""}).code, 0);
   EXPECT_EQ(call("root", kRoot, kManager, {"ClearFailures", "s", ""}).code, 0);
 }
 
