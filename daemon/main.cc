@@ -221,7 +221,8 @@ int Reforkd::end(int code) {
     log::error(error.what);
     code = 1;
   } else if (!stays) {
-    fds_.forget_unless([&](const std::string& name) { return listeners && supervisor::is_listener_fd(name); });
+    fds_.forget_unless(
+        [&](const std::string& name) { return listeners && supervisor::is_listener_fd(name); });
   }
   fds_.say("EXIT_STATUS=" + std::to_string(code));
   return code;

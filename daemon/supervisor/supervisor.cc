@@ -44,13 +44,12 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
       started_(core::Clock::now()),
       symbolizer_(loop, {symbolizer_places(), {}, [this](const std::string& name) { return user_of(name); }}),
       events_(setup_.fds, setup_.config.services),
-      failures_(
-          store, symbolizer_,
-          [this](const core::FailureRow& row, const std::string& summary) {
-            events_.failed(row, summary);
-            recent_failures_.add(core::Clock::now());
-            manager_.status_changed();
-          }),
+      failures_(store, symbolizer_,
+                [this](const core::FailureRow& row, const std::string& summary) {
+                  events_.failed(row, summary);
+                  recent_failures_.add(core::Clock::now());
+                  manager_.status_changed();
+                }),
       output_tail_(loop),
       state_(setup_.fds),
       cgroups_(loop, os::LeafCgroups::in(os::own_cgroup()), setup_.instance),

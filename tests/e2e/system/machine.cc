@@ -55,6 +55,7 @@ Machine::Machine() {
                   "--notify-ready=yes"};
   for (const char* shared : {"packages", "newer", "servers"})
     options.argv.push_back("--bind-ro=" + built(shared) + ":/" + shared);
+  options.argv.push_back("--bind-ro=" + built_program("tests/guides") + ":/guides");
   options.environment = {"NOTIFY_SOCKET=" + socket->name()};
   nspawn_ = std::make_unique<Process>(std::move(options));
   leader_ = wait_for_boot(*socket);

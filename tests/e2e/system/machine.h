@@ -45,8 +45,8 @@ class Machine {
   pid_t leader_ = 0;  // systemd
 };
 
-// In a machine, /packages has the packages of this tree, /newer the same of a higher version. Servers of
-// examples/, built and linked against the installed packages: "/servers/http_asio".
+// In a machine, /packages has the packages of this tree, /newer the same of a higher version, /guides the
+// programs of the guides. Servers of examples/, linked against the installed packages: "/servers/http_asio".
 std::string server(const std::string& name);
 
 }  // namespace refork::test

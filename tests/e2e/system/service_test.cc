@@ -100,6 +100,24 @@ TEST_F(Service, CanBeOneInstanceAConfiguration) {
   EXPECT_THAT(listed, HasSubstr("shop"));
 }
 
+TEST_F(Service, IsStartedByTheFirstConnectionWhereSystemdListensForIt) {
+  serve({{"web", web()}});
+  machine_.output({"systemctl", "stop", "reforkd"});
+  std::string socket = machine_.read("/usr/share/doc/reforkd/examples/reforkd.socket");
+  const std::string example = "ListenStream=0.0.0.0:80\nListenStream=[::1]:8080\n";
+  ASSERT_THAT(socket, HasSubstr(example));
+  socket.replace(socket.find(example), example.size(), "ListenStream=127.0.0.1:8080\n");
+  machine_.write("/etc/systemd/system/reforkd.socket", socket);
+  machine_.output({"systemctl", "daemon-reload"});
+  machine_.output({"systemctl", "start", "reforkd.socket"});
+  EXPECT_EQ(property("ActiveState"), "inactive");
+  EXPECT_EQ(http_get(kWeb, "/").body, "ok");
+  EXPECT_EQ(property("ActiveState"), "active");
+  // Its socket stays systemd's, so a stop refuses nobody either.
+  machine_.output({"systemctl", "stop", "reforkd"});
+  EXPECT_EQ(http_get(kWeb, "/").body, "ok");
+}
+
 TEST_F(Service, OfAUserRunsInItsOwnManager) {
   machine_.output({"useradd", "-m", "alice"});
   machine_.output({"loginctl", "enable-linger", "alice"});
