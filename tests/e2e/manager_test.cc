@@ -166,7 +166,8 @@ TEST_F(UnderAManager, ItTellsThatItsLoopRunsUntilItStandsStill) {
   ASSERT_TRUE(start_and_wait({"WATCHDOG_USEC=200000"})) << reforkd_->errors();
   const auto beats = manager_.count("WATCHDOG");
   EXPECT_TRUE(wait_until([&] { return manager_.listen(), manager_.count("WATCHDOG") >= beats + 3; }));
-  for (const auto& worker : ctl_status()["services"][0]["workers"]) {
+  const auto status = ctl_status();
+  for (const auto& worker : status["services"][0]["workers"]) {
     std::ifstream in("/proc/" + std::to_string(worker["pid"].get<pid_t>()) + "/environ");
     const std::string environment(std::istreambuf_iterator<char>(in), {});
     EXPECT_THAT(environment,
