@@ -263,7 +263,7 @@ int start(int argc, char** argv) {
   if (!variable(keeper::running_variable).empty()) return keep_running_reforkd(program);
   int exit_code = 0;
   auto line = parse_command_line(argc, argv, exit_code);
-  if (!line) return exit_code;
+  if (!line) return exit_code == exit_mistaken && has_workers_to_keep() ? EXIT_FAILURE : exit_code;
   if (line->clean_up) return clean_up();
   for (const auto& problem : line->config.problems)
     std::fprintf(stderr, "reforkd: %s\n", problem.text().c_str());

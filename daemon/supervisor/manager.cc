@@ -67,6 +67,8 @@ void Manager::up() {
 }
 
 void Manager::reloading() {
+  up_ = true;  // the next reforkd says when it is
+  Loop::disarm(extend_timer_);
   to_.say("RELOADING=1\nMONOTONIC_USEC=" + in_microseconds(core::Clock::now().time_since_epoch()));
 }
 

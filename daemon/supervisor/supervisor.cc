@@ -141,6 +141,8 @@ void Supervisor::on_keeper_replaced(pid_t pid) {
 
 Result<void> Supervisor::prepare() {
   os::become_subreaper();
+  if (handover_.empty())
+    end_unknown_cgroups();  // of a reforkd that nobody came back to; they have the sockets
   take_exits();
   events_.adopt(handover_);
   before_ = state_.read(handover_, [this] { return store_.last_worker_id(); });

@@ -88,6 +88,18 @@ TEST_F(Service, LeavesNoWorkerWhenItIsKilledInItsStop) {
   EXPECT_TRUE(wait_until([&] { return machine_.run({"pgrep", "-f", "/servers/"}).code == 1; }));
 }
 
+TEST_F(Service, StoppedWhileItCannotComeBackStartsAgainBesideWhatWasLeft) {
+  json unlinked = {{"command", {"/guides/tutorial_unlinked"}}, {"ready", "exec"}, {"listen", {kWeb.text()}}};
+  serve({{"web", unlinked}});
+  machine_.write("/etc/refork/refork.json", "{ a mistake");
+  machine_.output({"kill", "-KILL", std::to_string(main_pid())});
+  ASSERT_TRUE(wait_until([&] { return property("NRestarts") != "0"; }));
+  machine_.output({"systemctl", "stop", "reforkd"});
+  serve({{"web", unlinked}});
+  EXPECT_EQ(http_get(kWeb, "/").status, 200);
+  EXPECT_EQ(machine_.output({"pgrep", "-c", "tutorial_unlink"}), "1");
+}
+
 TEST_F(Service, CanBeOneInstanceAConfiguration) {
   json other = web();
   other["listen"] = {"tcp://127.0.0.1:8081"};
