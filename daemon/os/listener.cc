@@ -13,6 +13,7 @@
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/socket_file.h"
@@ -74,7 +75,7 @@ base::Result<base::UniqueFd> make_socket(const Address& address, int family, boo
   return fd;
 }
 
-base::Result<base::UniqueFd> listen_tcp(const Address& address, bool nonblocking) {
+base::Result<Addresses> resolve(const Address& address) {
   Addresses found;
   int result = look_up(address, AI_NUMERICHOST, found);
   if (result == EAI_NONAME) result = look_up(address, 0, found);
@@ -82,7 +83,13 @@ base::Result<base::UniqueFd> listen_tcp(const Address& address, bool nonblocking
     return base::Error{EADDRNOTAVAIL, in_words(address) + ": the host \"" + address.host +
                                           "\" is no address and no known name (" + ::gai_strerror(result) +
                                           ")"};
-  const addrinfo* chosen = choose(found.get());
+  return found;
+}
+
+base::Result<base::UniqueFd> listen_tcp(const Address& address, bool nonblocking) {
+  const auto found = resolve(address);
+  if (!found) return found.error();
+  const addrinfo* chosen = choose(found->get());
   auto fd = make_socket(address, chosen->ai_family, nonblocking);
   if (!fd) return fd;
   const int on = 1, off = 0;
@@ -142,13 +149,30 @@ base::Result<base::UniqueFd> listen_at(const Address& address, bool nonblocking)
                                                 : listen_unix(address, nonblocking);
 }
 
-std::string bound_port(int fd) {
-  sockaddr_storage name{};
-  socklen_t size = sizeof name;
+std::string numeric_host(const sockaddr* name, socklen_t size) {
+  char host[NI_MAXHOST] = "";
+  ::getnameinfo(name, size, host, sizeof host, nullptr, 0, NI_NUMERICHOST);
+  return host;
+}
+
+// Where a socket is bound, its host as a number; nothing for one of another kind.
+std::optional<Address> bound_to(int fd) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  auto* const name = reinterpret_cast<sockaddr*>(&storage);
+  if (::getsockname(fd, name, &size) != 0) return std::nullopt;
+  if (storage.ss_family == AF_UNIX)
+    return Address{
+        Address::Family::unix_socket, {}, {}, reinterpret_cast<const sockaddr_un*>(name)->sun_path};
+  if (storage.ss_family != AF_INET && storage.ss_family != AF_INET6) return std::nullopt;
   char port[NI_MAXSERV] = "0";
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0)
-    ::getnameinfo(reinterpret_cast<sockaddr*>(&name), size, nullptr, 0, port, sizeof port, NI_NUMERICSERV);
-  return port;
+  ::getnameinfo(name, size, nullptr, 0, port, sizeof port, NI_NUMERICSERV);
+  return Address{Address::Family::tcp, numeric_host(name, size), port, {}};
+}
+
+std::string bound_port(int fd) {
+  const auto bound = bound_to(fd);
+  return bound ? bound->port : "0";
 }
 
 }  // namespace
@@ -185,16 +209,27 @@ base::Result<ListenSocket> ListenSocket::adopt(const std::string& address, const
 }
 
 int ListenSocket::suits(const std::string& address, int fd) {
-  const auto parsed = parse_address(address);
-  sockaddr_storage name{};
-  socklen_t size = sizeof name;
-  if (!parsed || ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) return 0;
-  if (parsed->family == Address::Family::unix_socket) {
-    const auto* path = reinterpret_cast<const sockaddr_un*>(&name)->sun_path;
-    return name.ss_family == AF_UNIX && parsed->path == path ? 2 : 0;
-  }
-  if (name.ss_family != AF_INET && name.ss_family != AF_INET6) return 0;
-  return parsed->port == bound_port(fd) ? 2 : parsed->port == "0" ? 1 : 0;
+  const auto wanted = parse_address(address);
+  const auto bound = bound_to(fd);
+  if (!wanted || !bound || wanted->family != bound->family) return 0;
+  if (wanted->family == Address::Family::unix_socket) return wanted->path == bound->path ? 2 : 0;
+  if (wanted->port != "0" && wanted->port != bound->port) return 0;
+  const auto found = resolve(*wanted);
+  if (!found) return 0;
+  const addrinfo* chosen = choose(found->get());
+  if (numeric_host(chosen->ai_addr, chosen->ai_addrlen) != bound->host) return 0;
+  return wanted->port == bound->port ? 2 : 1;
+}
+
+bool ListenSocket::in_the_way(const std::string& address, int fd) {
+  const auto wanted = parse_address(address);
+  const auto bound = bound_to(fd);
+  return wanted && bound && bound->family == Address::Family::tcp && wanted->port == bound->port;
+}
+
+std::string ListenSocket::address_of(int fd) {
+  const auto bound = bound_to(fd);
+  return bound ? in_words(*bound) : "";
 }
 
 base::Result<ListenSocket> ListenSocket::adopt(const std::string& address, base::UniqueFd fd,

@@ -38,8 +38,12 @@ class ListenSocket {
   static base::Result<ListenSocket> adopt(const std::string& address, const std::string& bound,
                                           base::UniqueFd fd, std::uint64_t inode, bool nonblocking);
 
-  // How well a listening socket of which nothing is known serves this address: 0 not at all, 2 better than 1.
+  // How well a listening socket of which nothing is known serves this address: 0 not at all, 2 better than 1,
+  // which only port 0 has. Not one that takes more than this address or less: [::] is not 0.0.0.0.
   static int suits(const std::string& address, int fd);
+  // Whether nobody can listen at this address while that socket does; not of unix sockets.
+  static bool in_the_way(const std::string& address, int fd);
+  static std::string address_of(int fd);  // as it is bound; empty: it is no socket of a kind known here
   // That one, by its own address.
   static base::Result<ListenSocket> adopt(const std::string& address, base::UniqueFd fd, bool nonblocking);
 

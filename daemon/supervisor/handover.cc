@@ -123,10 +123,10 @@ base::UniqueFd Handover::take_given(const std::string& name, const std::function
   return fd;
 }
 
-bool Handover::is_given(const std::string& name, int fd) const {
-  const auto [begin, end] = fds_.equal_range(name);
-  return std::any_of(begin, end,
-                     [fd](const auto& one) { return identity(one.second.get()) == identity(fd); });
+bool Handover::is_given(int fd) const {
+  return std::ranges::any_of(fds_, [fd](const auto& one) {
+    return !is_listener_fd(one.first) && identity(one.second.get()) == identity(fd);
+  });
 }
 
 core::WorkerId Handover::highest_worker() const {

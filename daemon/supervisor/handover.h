@@ -48,8 +48,8 @@ class Handover {
   std::string best(std::string_view prefix, const std::function<int(int fd)>& suits) const;
   // The best of those of exactly this name, which a service manager opened itself: they are not in the store.
   base::UniqueFd take_given(const std::string& name, const std::function<int(int fd)>& suits);
-  // Whether one of those is the same as this socket.
-  bool is_given(const std::string& name, int fd) const;
+  // Whether this socket is also there under a name that reforkd gives to none: its opener gives it again.
+  bool is_given(int fd) const;
   bool has(const std::string& name) const { return fds_.contains(name); }
   core::WorkerId highest_worker() const;
   std::uint64_t highest_listener() const;

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "log/log.h"
 
@@ -50,6 +51,8 @@ base::Result<void> Listeners::add(const std::string& address, bool nonblocking,
   if (adopt_stranger(address, nonblocking, handover) || adopt_given(address, nonblocking, handover))
     return {};
   auto socket = os::ListenSocket::open(address, nonblocking);
+  if (!socket && socket.error().code == EADDRINUSE && make_way_(address))
+    socket = os::ListenSocket::open(address, nonblocking);
   if (!socket) return socket.error();
   const std::string name = listener_fd(service_, next_number_());
   store_.keep(name, socket->fd());
@@ -89,7 +92,7 @@ bool Listeners::adopt_stranger(const std::string& address, bool nonblocking, Han
     return false;
   }
   // A manager that opened it gives it again; it is stored already, and not to be stored twice.
-  if (handover.is_given(service_, socket->fd())) socket->leave_path();
+  if (handover.is_given(socket->fd())) socket->leave_path();
   sockets_.push_back(std::make_unique<Socket>(Socket{name, address, std::move(*socket), nullptr}));
   watch(*sockets_.back());
   return true;

@@ -27,9 +27,11 @@ class Listeners {
   // Called when a socket had been shut down and was opened again.
   using Reopened = std::function<void(const std::string& address)>;
   using NextNumber = std::function<std::uint64_t()>;  // for the names of stored descriptors
+  // Called where an address is in use: whether something was, and has been given up for it.
+  using MakeWay = std::function<bool(const std::string& address)>;
 
-  Listeners(Loop& loop, os::FdStore& store, NextNumber next_number)
-      : loop_(loop), store_(store), next_number_(std::move(next_number)) {}
+  Listeners(Loop& loop, os::FdStore& store, NextNumber next_number, MakeWay make_way)
+      : loop_(loop), store_(store), next_number_(std::move(next_number)), make_way_(std::move(make_way)) {}
 
   // Those of `before` that are still wanted are taken from `handover`, as are those that a service manager
   // has opened: they have the service's name, and one of its addresses.
@@ -60,6 +62,7 @@ class Listeners {
   Loop& loop_;
   os::FdStore& store_;
   NextNumber next_number_;
+  MakeWay make_way_;
   Reopened reopened_;
   std::string service_;
   std::vector<std::unique_ptr<Socket>> sockets_;

@@ -19,7 +19,7 @@ namespace refork::supervisor {
 ServiceRunner::ServiceRunner(Shared& shared, core::ServiceConfig config, std::uint32_t configured)
     : shared_(shared),
       service_(std::move(config), shared.next_worker, shared.random),
-      listeners_(shared.loop, shared.fds, shared.next_listener),
+      listeners_(shared.loop, shared.fds, shared.next_listener, shared.make_way),
       notifications_(shared.loop, shared.fds,
                      [this](const os::Notification& said) { on_notification(said); }),
       configured_(configured),

@@ -93,6 +93,7 @@ Shared Supervisor::share() {
       .fds = setup_.fds,
       .cgroups = cgroups_,
       .next_listener = [this] { return ++state_.last_listener; },
+      .make_way = [this](const std::string& address) { return make_way(address); },
       .save = [this](const std::string& service, std::string text) { state_.save(service, std::move(text)); },
       .finished = [this](const Subject& subject,
                          const Finished& finished) { events_.finished(subject, finished); },
@@ -147,24 +148,12 @@ Result<void> Supervisor::prepare() {
   events_.adopt(handover_);
   before_ = state_.read(handover_, [this] { return store_.last_worker_id(); });
   unwanted_ = unwanted_listeners();
-  if (auto opened = open_services(); !opened) return opened;
+  const auto opened = open_services();
+  refuse_given();  // in any case: it may be why an address is taken
+  if (!opened) return opened;
   adopt_former_services();
   close_listeners(std::exchange(unwanted_, {}), handover_, setup_.fds);
   return {};
-}
-
-// What an earlier reforkd's services listened on and do not any more; another one may, as when a service was
-// given another name. It cannot be opened anew, for the workers of before have it, too.
-std::vector<state::Listener> Supervisor::unwanted_listeners() const {
-  std::vector<state::Listener> unwanted;
-  for (const auto& before : before_.services) {
-    const auto config = std::ranges::find(setup_.config.services, before.name, &core::ServiceConfig::name);
-    for (const auto& listener : before.listeners)
-      if (config == setup_.config.services.end() ||
-          std::ranges::find(config->listen, listener.configured) == config->listen.end())
-        unwanted.push_back(listener);
-  }
-  return unwanted;
 }
 
 // The keeper gives them to whom it starts; a reforkd that executes itself, to the next one.

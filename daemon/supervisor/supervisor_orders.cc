@@ -2,10 +2,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <set>
 #include <utility>
 
-#include "os/listener.h"
 #include "os/process.h"
 #include "refork/version.hpp"
 #include "supervisor/supervisor.h"
@@ -145,21 +143,6 @@ void Supervisor::reexec(Done done) {
   for (const auto& runner : services_.configured)
     runner->cancel_orders({ECANCELED, "reforkd executes itself anew; what was ordered goes on"});
   done({});
-}
-
-// Tried, for nobody can say it otherwise.
-Result<void> Supervisor::can_listen(const core::DaemonConfig& config) const {
-  std::set<std::string> known;
-  for (const auto& runner : services_.configured)
-    known.insert(runner->service().config().listen.begin(), runner->service().config().listen.end());
-  for (const auto& service : config.services)
-    for (const auto& address : service.listen) {
-      if (known.contains(address)) continue;
-      auto socket = os::ListenSocket::open(address, service.nonblocking);
-      if (!socket) return Error{socket.error().code, "service " + service.name + ": " + socket.error().what};
-      socket->unlink_path();
-    }
-  return {};
 }
 
 core::DaemonStatus Supervisor::status() {

@@ -305,13 +305,53 @@ TEST_F(UnderAManager, ASocketOfTheServicesNameIsTakenForItsAddressAndItsFileIsLe
   EXPECT_EQ(::access(directory_.file("web").c_str(), F_OK), 0);
 }
 
-TEST_F(UnderAManager, ASocketThatSuitsNoAddressIsClosedWithAWarning) {
-  const auto socket = os::ListenSocket::open("unix:" + directory_.file("other"), true);
+TEST_F(UnderAManager, ASocketThatSuitsNoAddressIsClosedWithAWarningThatSaysWhatToAdd) {
+  const auto socket = os::ListenSocket::open("tcp://0.0.0.0:0", true);
   ASSERT_TRUE(socket);
   given_ = {{"web", socket->fd()}};
   configure(service());
   ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
-  EXPECT_THAT(reforkd_->errors(), HasSubstr("nobody wants the descriptor web "));
+  EXPECT_THAT(reforkd_->errors(), HasSubstr("service web was given the socket " + socket->address()));
+  EXPECT_THAT(reforkd_->errors(), HasSubstr("add \"" + socket->address() + "\" to \"listen\""));
+  EXPECT_THAT(reforkd_->errors(), testing::Not(HasSubstr("nobody wants")));
+  EXPECT_FALSE(socket->broken());
+}
+
+// It is the manager's, who gives it again: the operator has to decide.
+TEST_F(UnderAManager, ASocketThatIsInTheWayOfAnAddressIsLeftAloneAndNamed) {
+  const auto socket = os::ListenSocket::open("tcp://0.0.0.0:0", true);
+  ASSERT_TRUE(socket);
+  const auto port = socket->address().substr(socket->address().rfind(':'));
+  given_ = {{"web", socket->fd()}};
+  listen_ = "tcp://127.0.0.1" + port;
+  configure(service());
+  start();
+  EXPECT_EQ(ended().code, 1);
+  EXPECT_THAT(reforkd_->errors(), AllOf(HasSubstr(listen_ + ": the port is taken"),
+                                        HasSubstr("service web was given the socket " + socket->address())));
+  EXPECT_FALSE(socket->broken());
+}
+
+// The manager has the old one until it has heard that nobody wants it.
+TEST_F(UnderAManager, AnAddressThatIsNarrowedIsTheOneThatIsListenedOn) {
+  listen_ = "tcp://0.0.0.0:0";
+  configure(service());
+  ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
+  const auto all = address().text();
+  end_by(SIGTERM);
+  ASSERT_THAT(manager_.names(), testing::ElementsAre("web.listen.1"));
+  const auto port = all.substr(all.rfind(':'));
+  listen_ = "tcp://127.0.0.1" + port;
+  configure(service());
+  ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
+  EXPECT_EQ(address().text(), listen_);
+  EXPECT_EQ(http_get(address(), "/").status, 200);
+  EXPECT_EQ(http_get(*Address::parse("tcp://127.0.0.2" + port), "/").status, 0) << "as 0.0.0.0 would answer";
+  end_by(SIGKILL);  // its workers have the old one, too
+  listen_ = "tcp://0.0.0.0" + port;
+  configure(service(R"(, "reload": {"probation": "0s"})"));
+  ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
+  EXPECT_EQ(http_get(*Address::parse("tcp://127.0.0.2" + port), "/").status, 200);
 }
 
 // ---- no manager

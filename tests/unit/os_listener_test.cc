@@ -184,6 +184,37 @@ TEST_F(Listener, SaysThatAnAddressIsNotOfThisMachine) {
   EXPECT_THAT(error("tcp://256.0.0.1.invalid:80").what, HasSubstr("is no address and no known name"));
 }
 
+TEST_F(Listener, SuitsOnlyTheWholeAddressItIsBoundTo) {
+  const ListenSocket all = open("tcp://0.0.0.0:0"), one = open("tcp://127.0.0.1:0");
+  const std::string port = ":" + std::to_string(port_of(all)), other = ":" + std::to_string(port_of(one));
+  EXPECT_EQ(ListenSocket::suits("tcp://0.0.0.0" + port, all.fd()), 2);
+  EXPECT_EQ(ListenSocket::suits("tcp://0.0.0.0:0", all.fd()), 1);
+  for (const char* host : {"127.0.0.1", "[::]", "localhost"})
+    EXPECT_EQ(ListenSocket::suits("tcp://" + (host + port), all.fd()), 0) << host;
+  EXPECT_EQ(ListenSocket::suits("tcp://127.0.0.1:0", all.fd()), 0);
+  EXPECT_EQ(ListenSocket::suits("tcp://127.0.0.1" + other, one.fd()), 2);
+  EXPECT_EQ(ListenSocket::suits("tcp://localhost" + other, one.fd()), 2);
+  EXPECT_EQ(ListenSocket::suits("tcp://127.0.0.1" + port, one.fd()), 0);
+  const ListenSocket six = open("tcp://[::]:0");
+  const std::string at = std::to_string(port_of(six));
+  EXPECT_EQ(ListenSocket::suits("tcp://[0:0::0]:" + at, six.fd()), 2) << "spelled otherwise";
+  EXPECT_EQ(ListenSocket::suits("tcp://0.0.0.0:" + at, six.fd()), 0) << "it takes IPv6 as well";
+  const ListenSocket local = open("unix:" + path("web.sock"));
+  EXPECT_EQ(ListenSocket::suits("unix:" + path("web.sock"), local.fd()), 2);
+  EXPECT_EQ(ListenSocket::suits("unix:" + path("other.sock"), local.fd()), 0);
+  EXPECT_EQ(ListenSocket::suits("tcp://127.0.0.1:0", local.fd()), 0);
+}
+
+TEST_F(Listener, IsInTheWayOfAnyAddressWithItsPort) {
+  const ListenSocket all = open("tcp://0.0.0.0:0"), local = open("unix:" + path("web.sock"));
+  EXPECT_EQ(ListenSocket::address_of(all.fd()), all.address());
+  EXPECT_EQ(ListenSocket::address_of(local.fd()), local.address());
+  EXPECT_EQ(ListenSocket::address_of(STDIN_FILENO), "");
+  EXPECT_TRUE(ListenSocket::in_the_way("tcp://127.0.0.1:" + std::to_string(port_of(all)), all.fd()));
+  EXPECT_FALSE(ListenSocket::in_the_way("tcp://127.0.0.1:1", all.fd()));
+  EXPECT_FALSE(ListenSocket::in_the_way(local.address(), local.fd()));
+}
+
 TEST_F(Listener, NoticesAShutdownByAnyHolderAndOpensAgain) {
   ListenSocket socket = open("tcp://127.0.0.1:0");
   const std::string address = socket.address();

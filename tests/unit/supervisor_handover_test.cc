@@ -96,15 +96,17 @@ TEST(Handover, OfSeveralOfOneNameTheBestIsTakenAndWhatIsHadIsNotMissed) {
   fds.push_back({"web", base::UniqueFd(::fcntl(had.get(), F_DUPFD_CLOEXEC, 3))});
   fds.push_back({"web", base::UniqueFd(wanted)});
   fds.push_back({"web", memory()});
+  const auto stored = memory();
+  fds.push_back({"web.listen.1", base::UniqueFd(::fcntl(stored.get(), F_DUPFD_CLOEXEC, 3))});
   Handover handover(std::move(fds));
   os::FdStore store{""};
-  EXPECT_TRUE(handover.is_given("web", had.get()));
-  EXPECT_FALSE(handover.is_given("api", had.get()));
+  EXPECT_TRUE(handover.is_given(had.get()));
+  EXPECT_FALSE(handover.is_given(stored.get())) << "an earlier reforkd opened it";
   EXPECT_FALSE(handover.take_given("web", [](int) { return 0; }));
   const auto taken = handover.take_given("web", [wanted](int fd) { return fd == wanted ? 2 : 1; });
   EXPECT_EQ(taken.get(), wanted);
   EXPECT_TRUE(store.kept().empty()) << "what a manager gives is not in the store";
-  EXPECT_THAT(handover.drop(store, {had.get()}), ElementsAre("web")) << "the memory alone";
+  EXPECT_THAT(handover.drop(store, {had.get(), stored.get()}), ElementsAre("web")) << "the memory alone";
 }
 
 TEST(KeeperWatch, WhatHadNoPlaceIsSentWithoutFurtherAdo) {

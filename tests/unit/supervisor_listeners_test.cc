@@ -16,7 +16,8 @@ TEST(Listeners, OneThatIsShutDownAgainAtOnceIsOpenedAgainOnlyAfterAPause) {
   os::FdStore store("");
   Handover handover({});
   std::uint64_t last = 0;
-  Listeners listeners(loop, store, [&last] { return ++last; });
+  Listeners listeners(
+      loop, store, [&last] { return ++last; }, [](const auto&) { return false; });
   const auto shut_down = [&] { ASSERT_EQ(::shutdown(listeners.fds().at(0), SHUT_RDWR), 0); };
   std::vector<core::Time> reopened;
   const auto opened =
@@ -39,7 +40,8 @@ TEST(Listeners, OneThatIsOpenedAgainIsNoLongerWatchedThoughItsWorkersHoldIt) {
   os::FdStore store("");
   Handover handover({});
   std::uint64_t last = 0;
-  Listeners listeners(loop, store, [&last] { return ++last; });
+  Listeners listeners(
+      loop, store, [&last] { return ++last; }, [](const auto&) { return false; });
   const auto opened = listeners.open("web", {"tcp://127.0.0.1:0"}, true, {}, handover,
                                      [&](const std::string&) { loop.exit(0); });
   ASSERT_TRUE(opened) << opened.error().what;
