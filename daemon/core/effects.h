@@ -70,9 +70,9 @@ struct JobDone {
 };
 // The process is gone: everything that is known of its end. The worker's last effect.
 struct Ended {
-  WorkerId worker;
-  std::uint32_t slot;
-  std::uint32_t generation;
+  WorkerId worker = 0;
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
   std::string requested;  // error | operator | reload | recycle | stop | ""
   std::string outcome;    // clean | deadline | died | ""
   std::string cause;      // drained | exit | signal | boot | deadline | killed
