@@ -132,6 +132,7 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& exit_c
   }
   line.system_bus = system_bus.value_or(::geteuid() == 0 && line.control == os::default_control());
   if (!file.empty()) line.config_name = file;
+  line.one_service = run->parsed();
   line.config = *run ? run_options.config() : config::load(file);
   return line;
 }

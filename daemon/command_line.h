@@ -12,8 +12,9 @@ struct CommandLine {
   std::string control, state_dir;
   std::string config_name;  // file, or "command line"
   config::Outcome config;
-  bool keeper = true;       // may be started
-  bool system_bus = false;  // the name org.refork1 is asked for
+  bool one_service = false;  // by `run`, not a file
+  bool keeper = true;        // may be started
+  bool system_bus = false;   // the name org.refork1 is asked for
   bool exit_on_give_up = false;
   bool clean_up = false;  // nothing else
 };

@@ -144,7 +144,8 @@ Result<void> Reforkd::prepare() {
                                     {variable(keeper::variable), program_.path, program_.keeper_argv()},
                                     [this] { return plan_reexec(); },
                                     os::file_identity(line_.state_dir),
-                                    supervisor::watchdog_of_manager(keeper_pid())});
+                                    supervisor::watchdog_of_manager(keeper_pid()),
+                                    line_.one_service});
   if (auto prepared = supervisor_->prepare(); !prepared) return prepared;
   auto socket = supervisor_->handover().take(supervisor::control_name, fds_);
   const int kept = socket.get();

@@ -194,11 +194,7 @@ void Supervisor::end_unknown_cgroups() {
   });
 }
 
-// A command that cannot be found is told at once where it is the only one; beside others it is a start that
-// fails and is tried again, so that one missing program does not keep a whole machine from coming up.
 Result<void> Supervisor::open_services() {
-  std::optional<Error> missing;
-  std::size_t runnable = 0;
   for (const auto& config : setup_.config.services) {
     const auto found = std::ranges::find(before_.services, config.name, &state::Service::name);
     std::optional<state::Service> before;
@@ -208,12 +204,9 @@ Result<void> Supervisor::open_services() {
     }
     if (auto opened = open_service(config, std::move(before), services_.configured); !opened) return opened;
     const ServiceRunner& runner = *services_.configured.back();
-    if (auto command = runner.check_command(); command || runner.adopted())
-      ++runnable;
-    else
-      missing = command.error();
+    if (!setup_.check_commands || runner.adopted()) continue;
+    if (auto command = runner.check_command(); !command) return command;
   }
-  if (missing && runnable == 0) return *missing;
   return {};
 }
 

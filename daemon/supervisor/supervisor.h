@@ -42,6 +42,7 @@ class Supervisor : public core::Operations {
     std::function<base::Result<void>()> reexec;
     std::string instance;  // tells this reforkd, in all its lives, from others on the machine
     std::optional<core::Millis> watchdog = {};  // of the manager
+    bool check_commands = false;  // one that cannot be found is an error, not a start that fails
   };
   Supervisor(Loop& loop, store::Store& store, Setup setup);
 

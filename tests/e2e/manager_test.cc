@@ -160,6 +160,20 @@ TEST_F(UnderAManager, AServiceThatCannotStartHoldsUpNothing) {
   EXPECT_THAT(manager_.said().at("STATUS"), AllOf(HasSubstr("2 services"), HasSubstr("bad degraded")));
 }
 
+// No mistake of the file: who installs the program, or makes the user, need not start reforkd again.
+TEST_F(UnderAManager, WhatAServiceNeedsAndIsNotThereIsAStartThatIsTriedAgain) {
+  for (const std::string missing :
+       {R"("command": ["/no/such/program"])", R"("command": ["/bin/cat"], "user": "no-such-user")",
+        R"("command": ["/bin/cat"], "directory": "/no/such/directory")"}) {
+    configure("{" + missing + R"(, "ready": "exec", "restart": {"backoff": ["10s", "30s"]}})");
+    ASSERT_TRUE(start_and_wait()) << missing << reforkd_->errors();
+    const auto service = ctl_status()["services"][0];
+    EXPECT_EQ(service["state"], "degraded") << missing;
+    EXPECT_EQ(service["workers"][0]["state"], "backoff") << missing;
+    EXPECT_EQ(end_by(SIGTERM).code, 0);
+  }
+}
+
 // Its workers and its environment know nothing of the manager.
 TEST_F(UnderAManager, ItTellsThatItsLoopRunsUntilItStandsStill) {
   configure(service());
