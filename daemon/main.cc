@@ -109,6 +109,7 @@ class Reforkd {
   base::Result<void> prepare();
   void serve();
   base::Result<void> plan_reexec();
+  void stop(int signal);
   void give_up();
   void reload();
   bool listeners_stay() const;
@@ -125,6 +126,7 @@ class Reforkd {
   std::unique_ptr<bus::Bus> bus_;
   std::vector<supervisor::Loop::Source> sources_;
   bool resumed_ = false, reexec_ = false;
+  std::optional<int> stop_signal_;  // came when this reforkd was about to execute the next one
 };
 
 Result<void> Reforkd::prepare() {
@@ -163,14 +165,20 @@ Result<void> Reforkd::prepare() {
 }
 
 void Reforkd::serve() {
-  const auto stop = [this] { supervisor_->shut_down([this] { loop_.exit(0); }); };
-  sources_.push_back(loop_.watch_signal(SIGTERM, stop));
-  sources_.push_back(loop_.watch_signal(SIGINT, stop));
+  for (const int signal : {SIGTERM, SIGINT})
+    sources_.push_back(loop_.watch_signal(signal, [this, signal] { stop(signal); }));
   sources_.push_back(loop_.watch_signal(SIGCHLD, [this] { supervisor_->reap_strangers(); }));
   sources_.push_back(loop_.watch_signal(SIGHUP, [this] { reload(); }));
   log::notice("reforkd " REFORK_VERSION " controls at " + line_.control);
   supervisor_->run();
   supervisor_->reap_strangers();  // who ended while another program ran in this process
+}
+
+void Reforkd::stop(int signal) {
+  if (reexec_)
+    stop_signal_ = signal;
+  else
+    supervisor_->shut_down([this] { loop_.exit(0); });
 }
 
 void Reforkd::give_up() {
@@ -217,7 +225,9 @@ int Reforkd::end(int code) {
     store_->dispatch();  // what was written last lets go of its flight recorders
   }
   if (reexec_) {
+    fds_.finish();
     places_.reset();
+    if (stop_signal_) ::raise(*stop_signal_);  // it is blocked, and waits for the next one
     const auto error = program_.execute(fds_, supervisor_->keeper());
     log::error(error.what);
     code = 1;
@@ -226,6 +236,7 @@ int Reforkd::end(int code) {
         [&](const std::string& name) { return listeners && supervisor::is_listener_fd(name); });
   }
   fds_.say("EXIT_STATUS=" + std::to_string(code));
+  fds_.finish();
   return code;
 }
 

@@ -3,6 +3,7 @@
 #include "os/fd_store.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -22,6 +23,7 @@ namespace {
 
 // A keeper that does not read for this long is not waited for; what it did not get waits for it.
 constexpr timeval patience{0, 200'000};
+constexpr int look_again_ms = 10;
 
 struct FreeList {
   void operator()(char** list) const noexcept {
@@ -71,12 +73,10 @@ FdStore::FdStore(std::string address) : address_(std::move(address)) {
 
 FdStore::FdStore(base::UniqueFd sender) : socket_(make_patient(std::move(sender))) {}
 
-bool FdStore::send(const std::string& text, int fd) const {
+bool FdStore::send(const std::string& text, int fd, int flags) const {
   sockaddr_un address;
   socklen_t size = 0;
   if (!address_.empty() && !parse_address(address_, address, size)) return true;
-  // Once something waits nobody waits for it again.
-  const int flags = pending_.empty() ? 0 : MSG_DONTWAIT;
   const auto* const to = address_.empty() ? nullptr : reinterpret_cast<const sockaddr*>(&address);
   const auto sent = send_packet(socket_.get(), text, fd, flags, to, size);
   // Where nobody listens any more nothing is gained by waiting: another keeper gets everything.
@@ -86,7 +86,7 @@ bool FdStore::send(const std::string& text, int fd) const {
 void FdStore::post(std::string text, int fd, const std::string& name) {
   if (!socket_) return;
   if (!pending_.empty()) flush();
-  if (pending_.empty() && send(text, fd)) return;
+  if (pending_.empty() && send(text, fd, 0)) return;  // once something waits nobody waits for it again
   pending_.push_back({std::move(text), base::UniqueFd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3)), name});
   if (pending_.size() >= compact_at_) compact();
   if (pending_.size() == 1 && on_pending_) on_pending_();
@@ -116,7 +116,19 @@ void FdStore::compact() {
 }
 
 void FdStore::flush() {
-  while (!pending_.empty() && send(pending_.front().text, pending_.front().fd.get())) pending_.pop_front();
+  while (!pending_.empty() && send(pending_.front().text, pending_.front().fd.get(), MSG_DONTWAIT))
+    pending_.pop_front();
+}
+
+void FdStore::finish(std::chrono::milliseconds patience) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + patience;
+  while (!pending_.empty() && Clock::now() < deadline) {
+    if (send(pending_.front().text, pending_.front().fd.get(), 0))
+      pending_.pop_front();
+    else
+      ::poll(nullptr, 0, look_again_ms);  // not every lack of room is waited for by sending
+  }
 }
 
 void FdStore::keep(const std::string& name, int fd) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -43,9 +44,6 @@ class FdStore {
   // however much that is, and however long it takes, both ends agree in the end.
   void keep(const std::string& name, int fd);
   void forget(const std::string& name);
-  void forget_all() {
-    forget_unless([](const std::string&) { return false; });
-  }
   void forget_unless(const std::function<bool(const std::string& name)>& stays);
   // Already there, from before this process.
   void assume(const std::string& name, int fd) { kept_[name] = fd; }
@@ -57,10 +55,12 @@ class FdStore {
   // A service manager, at an address; not a keeper, and not nobody.
   bool has_manager() const noexcept { return !address_.empty(); }
   bool pending() const noexcept { return !pending_.empty(); }
-  std::size_t pending_count() const noexcept { return pending_.size(); }
   // Called when something begins to wait: flush() is due then, until nothing is pending.
   void on_pending(std::function<void()> call) { on_pending_ = std::move(call); }
   void flush();  // tries again what had no place
+  // Before this process ends, or executes another program: waits until all is sent, but no longer than this.
+  static constexpr std::chrono::milliseconds last_patience{2000};
+  void finish(std::chrono::milliseconds patience = last_patience);
   // Anything else that is to be said there, in order.
   void say(std::string_view state);
 
@@ -70,7 +70,7 @@ class FdStore {
     base::UniqueFd fd;  // none: none is sent
     std::string name;   // of the descriptor that it is about; empty: it is about none
   };
-  bool send(const std::string& text, int fd) const;
+  bool send(const std::string& text, int fd, int flags) const;
   void post(std::string text, int fd, const std::string& name);
   void store(const std::string& name, int fd);
   void compact();

@@ -73,6 +73,9 @@ Loop::Source Loop::watch_signal(int signal, std::function<void()> callback) {
   Source source(new Watch{nullptr, [callback = std::move(callback)](std::uint32_t) { callback(); }});
   check(sd_event_add_signal(loop_.get(), &source->source, signal, on_signal, source.get()),
         "sd_event_add_signal");
+  // A signal that is read is the next thing to be told: none is lost between here and a loop that is to end.
+  check(sd_event_source_set_priority(source->source, SD_EVENT_PRIORITY_IMPORTANT),
+        "sd_event_source_set_priority");
   return source;
 }
 

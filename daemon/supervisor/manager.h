@@ -33,7 +33,6 @@ class Manager {
   // Prolonged until up(); at `latest` it is up in any case, so that nobody waits for ever.
   void starting(core::Time latest);
   void up();
-  bool is_up() const noexcept { return up_; }
   void reloading();  // until the next reforkd's up()
   void stopping(core::Time latest);
   void status_changed();  // cheap; the line is asked for when it is told

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "e2e/scene.h"
+#include "os/fd_store.h"
 #include "os/listener.h"
 #include "os/notify.h"
 
@@ -37,6 +38,11 @@ class FakeManager {
   }
   void listen() {
     while (auto said = socket_.receive()) obey(*said);
+  }
+  // Until nobody can say any more before it is read.
+  void fill_up() const {
+    os::FdStore filler(socket_.name());
+    while (!filler.pending()) filler.say("FILLER=1");
   }
   void forget_words() { said_.clear(); }
   const std::map<std::string, std::string>& said() const { return said_; }
@@ -293,6 +299,42 @@ TEST_F(UnderAManager, AMistakeInTheConfigurationEndsItForGoodOnlyWhereNoWorkersW
   configure(R"({"comand": 1})");
   start();
   EXPECT_EQ(ended().code, 2);
+}
+
+// It comes in the turns that a reload still has to answer who asked for it.
+TEST_F(UnderAManager, AStopWhileItExecutesItselfIsForTheNextOne) {
+  configure(service());
+  ASSERT_TRUE(start_and_wait());
+  for (const int signal : {SIGSTOP, SIGHUP, SIGTERM, SIGCONT}) reforkd_->signal(signal);
+  EXPECT_EQ(ended().code, 0);
+  EXPECT_EQ(manager_.said().at("STOPPING"), "1");
+  EXPECT_EQ(manager_.said().at("RELOADING"), "1") << "SIGHUP was first";
+  EXPECT_THAT(manager_.names(), testing::ElementsAre("web.listen.1"));
+}
+
+// ---- a manager that is slow to read
+
+TEST_F(UnderAManager, WhatAStopHasToSayIsWaitedFor) {
+  configure(service());
+  ASSERT_TRUE(start_and_wait());
+  manager_.fill_up();
+  reforkd_->signal(SIGTERM);
+  ASSERT_TRUE(wait_until([&] { return ::access(control_.c_str(), F_OK) != 0; })) << "all else is done";
+  EXPECT_EQ(ended().code, 0);
+  EXPECT_EQ(manager_.said().at("EXIT_STATUS"), "0");
+  EXPECT_THAT(manager_.names(), testing::ElementsAre("web.listen.1"));
+}
+
+TEST_F(UnderAManager, WhatAReloadHasToSayIsWaitedFor) {
+  configure(service());
+  ASSERT_TRUE(start_and_wait());
+  manager_.forget_words();
+  manager_.fill_up();
+  reforkd_->signal(SIGHUP);
+  const auto in_use = directory_.file("state") + "/refork.db-wal";
+  ASSERT_TRUE(wait_until([&] { return ::access(in_use.c_str(), F_OK) != 0; })) << "all else is done";
+  EXPECT_TRUE(manager_.wait_for("READY"));
+  EXPECT_TRUE(manager_.said().contains("RELOADING"));
 }
 
 // ---- sockets that the manager opened
