@@ -2,6 +2,9 @@
 // process ids in reforkd's events.
 #include "ctl/journal.h"
 
+#include <systemd/sd-id128.h>
+
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <string_view>
@@ -32,14 +35,23 @@ int match_all(sd_journal* journal, const std::string& service) {
   return r;
 }
 
+// As _BOOT_ID has it.
+std::string this_boot() {
+  sd_id128_t id;
+  std::array<char, SD_ID128_STRING_MAX> text;
+  return sd_id128_get_boot(&id) < 0 ? "" : sd_id128_to_string(id, text.data());
+}
+
 }  // namespace
 
 base::Result<Journal> Journal::open(const std::string& service, std::int32_t slot,
-                                    std::set<std::int32_t> pids) {
+                                    const std::set<std::int32_t>& pids) {
   sd_journal* opened = nullptr;
   int r = sd_journal_open(&opened, SD_JOURNAL_LOCAL_ONLY);
   if (r < 0) return base::errno_error("read the journal", -r);
-  Journal journal(Handle(opened), slot, std::move(pids));
+  Journal journal(Handle(opened), slot);
+  const std::string boot = this_boot();
+  for (const auto pid : pids) journal.pids_.emplace(boot, pid);
   if (slot >= 0) journal.learn_pids(service);
   sd_journal_flush_matches(opened);
   if ((r = match_all(opened, service)) < 0) return base::errno_error("read the journal", -r);
@@ -52,7 +64,7 @@ void Journal::learn_pids(const std::string& service) {
     return;
   sd_journal_seek_tail(journal_.get());
   for (std::size_t i = 0; i < looked_through && sd_journal_previous(journal_.get()) > 0; ++i)
-    pids_.insert(static_cast<std::int32_t>(number("REFORK_WORKER_PID", 0)));
+    pids_.emplace(field("_BOOT_ID"), static_cast<std::int32_t>(number("REFORK_WORKER_PID", 0)));
 }
 
 std::string Journal::field(const char* name) const {
@@ -85,32 +97,44 @@ LogLine Journal::line() const {
 
 bool Journal::wanted(const LogLine& line) {
   if (slot_ < 0) return true;
-  if (line.event.empty()) return pids_.contains(line.pid);
+  ProcessId process(field("_BOOT_ID"), line.pid);
+  if (line.event.empty()) return pids_.contains(process);
   if (line.slot != slot_) return false;
-  pids_.insert(line.pid);
+  pids_.insert(std::move(process));
   return true;
 }
 
-std::uint64_t Journal::show_last(std::uint64_t count, std::uint64_t since_ms, const Show& show) {
-  std::vector<LogLine> lines;  // newest first
+// Back to the entry before those, then forth again to the end: nothing that is written meanwhile is missed.
+base::Result<std::uint64_t> Journal::show_last(std::uint64_t count, std::uint64_t since_ms,
+                                               const Show& show) {
   sd_journal_seek_tail(journal_.get());
-  while (lines.size() < count && sd_journal_previous(journal_.get()) > 0) {
-    LogLine one = line();
-    if (one.time_ms < since_ms) break;
-    if (wanted(one)) lines.push_back(std::move(one));
+  std::uint64_t found = 0;
+  bool before = false;
+  while (!before && sd_journal_previous(journal_.get()) > 0) {
+    const LogLine one = line();
+    before = found == count || one.time_ms < since_ms;
+    if (!before && wanted(one)) ++found;
   }
-  for (auto it = lines.rbegin(); it != lines.rend(); ++it) show(*it);
-  return lines.size();
+  if (!before) sd_journal_seek_head(journal_.get());
+  return show_on(show);
+}
+
+base::Result<std::uint64_t> Journal::show_on(const Show& show) {
+  std::uint64_t shown = 0;
+  int r = 0;
+  while ((r = sd_journal_next(journal_.get())) > 0)
+    if (const LogLine one = line(); wanted(one)) {
+      show(one);
+      ++shown;
+    }
+  if (r < 0) return base::errno_error("read the journal", -r);
+  return shown;
 }
 
 base::Result<void> Journal::follow(const Show& show) {
-  sd_journal_seek_tail(journal_.get());
-  sd_journal_previous(journal_.get());
   for (;;) {
-    int r = 0;
-    while ((r = sd_journal_next(journal_.get())) > 0)
-      if (const LogLine one = line(); wanted(one)) show(one);
-    if (r >= 0) r = sd_journal_wait(journal_.get(), static_cast<std::uint64_t>(-1));
+    if (const auto shown = show_on(show); !shown) return shown.error();
+    const int r = sd_journal_wait(journal_.get(), static_cast<std::uint64_t>(-1));
     if (r < 0 && r != -EINTR) return base::errno_error("read the journal", -r);
   }
 }

@@ -2,11 +2,15 @@
 #include "ctl/log_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <filesystem>
 #include <utility>
 
 namespace refork::ctl {
@@ -15,6 +19,7 @@ namespace {
 
 constexpr std::size_t chunk = 64 * 1024;     // bytes read at a time
 constexpr std::size_t longest_line = chunk;  // shown at a time, whether it has its end or not
+constexpr int look_again_ms = 1000;          // where the kernel does not tell of changes
 
 // Where the last `count` lines begin.
 base::Result<std::uint64_t> find_last(int fd, std::uint64_t size, std::uint64_t count) {
@@ -35,6 +40,26 @@ base::Result<std::uint64_t> find_last(int fd, std::uint64_t size, std::uint64_t 
 }
 
 }  // namespace
+
+// A directory tells of the file that takes the place of one that was put aside; not everybody who may read
+// the file may read it.
+LogFile::LogFile(std::string path, base::UniqueFd fd)
+    : path_(std::move(path)), fd_(std::move(fd)), changes_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
+  const auto parent = std::filesystem::path(path_).parent_path();
+  const std::string directory = parent.empty() ? "." : parent.string();
+  const std::string file = "/proc/self/fd/" + std::to_string(fd_.get());
+  if (::inotify_add_watch(changes_.get(), directory.c_str(), IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) < 0 ||
+      ::inotify_add_watch(changes_.get(), file.c_str(), IN_MODIFY) < 0)
+    poll_ms_ = look_again_ms;
+}
+
+void LogFile::wait() {
+  pollfd changed{changes_.get(), POLLIN, 0};
+  ::poll(&changed, 1, poll_ms_);
+  std::array<char, chunk> told;
+  while (::read(changes_.get(), told.data(), told.size()) > 0) {
+  }
+}
 
 base::Result<LogFile> LogFile::open(const std::string& path) {
   base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));

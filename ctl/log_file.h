@@ -20,14 +20,17 @@ class LogFile {
   // Lines that have come since; of a file that was put aside all of it, then those of the new one. A line
   // counts once it has its end.
   base::Result<void> show_new(const Show& show);
+  // Until show_new() may find something.
+  void wait();
 
  private:
-  LogFile(std::string path, base::UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  LogFile(std::string path, base::UniqueFd fd);
   base::Result<void> read_on(const Show& show);
   bool was_replaced() const;
 
   std::string path_, rest_;  // of a line without an end
-  base::UniqueFd fd_;
+  base::UniqueFd fd_, changes_;
+  int poll_ms_ = -1;  // how long the kernel's word for it that nothing has changed is taken
   std::uint64_t at_ = 0;
 };
 

@@ -6,9 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <set>
-#include <thread>
 
 #include "base/words.h"
 #include "ctl/journal.h"
@@ -20,9 +18,8 @@ namespace refork::ctl {
 
 namespace {
 
-constexpr std::uint64_t shown_by_default = 50;        // lines
-constexpr std::chrono::milliseconds look_again{200};  // for more in a file
-constexpr std::string_view file_prefix = "file:";     // of a service's `log`
+constexpr std::uint64_t shown_by_default = 50;     // lines
+constexpr std::string_view file_prefix = "file:";  // of a service's `log`
 
 int complain(const Console& console, const std::string& what, int code) {
   console.err("reforkctl: " + escape(what) + "\n");
@@ -60,7 +57,8 @@ int show_journal(const Target& target, const Service& service, std::uint64_t sin
     console.out(call.json ? log_line_json(line) : render_log_line(line, console.view));
   };
   const auto shown = journal->show_last(call.count.value_or(shown_by_default), since_ms, show);
-  if (shown == 0 && ::geteuid() != 0)
+  if (!shown) return complain(console, shown.error().what, Exit::failed);
+  if (*shown == 0 && ::geteuid() != 0)
     complain(console,
              "the journal shows nothing of it to you; root and members of the groups systemd-journal and adm "
              "may read all of it",
@@ -89,7 +87,7 @@ int show_file(const Target& target, const std::string& path, const Invocation& c
   };
   auto read = file->show_last(call.count.value_or(shown_by_default), show);
   while (read && call.follow) {
-    std::this_thread::sleep_for(look_again);
+    file->wait();
     read = file->show_new(show);
   }
   return read ? int{Exit::ok} : complain(console, read.error().what, Exit::failed);

@@ -96,6 +96,27 @@ TEST_F(LogFileTest, BeginsAnewWhereItIsEmptied) {
   EXPECT_THAT(more(file), ElementsAre("new"));
 }
 
+// Whoever waits is woken by what show_new() is there for; a wait for nothing hangs, and its test times out.
+TEST_F(LogFileTest, WaitsUntilThereIsMore) {
+  append("one\n");
+  LogFile file = open();
+  last(file, 10);
+  append("two\n");
+  file.wait();
+  EXPECT_THAT(more(file), ElementsAre("two"));
+  std::filesystem::rename(path_, path_ + ".1");
+  append("three\n");
+  file.wait();
+  EXPECT_THAT(more(file), ElementsAre("three"));
+  append("four\n");
+  file.wait();
+  EXPECT_THAT(more(file), ElementsAre("four")) << "of the new file";
+  std::filesystem::resize_file(path_, 0);
+  file.wait();
+  append("five\n");
+  EXPECT_THAT(more(file), ElementsAre("five"));
+}
+
 TEST_F(LogFileTest, IsARegularFile) {
   EXPECT_FALSE(LogFile::open(path_));
   const auto directory = LogFile::open(directory_);
