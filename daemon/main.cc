@@ -242,7 +242,6 @@ int Reforkd::end(int code) {
 
 int Reforkd::run() {
   keep_memory_small();
-  os::raise_descriptor_limit();
   block_signals();
   if (const auto prepared = prepare(); !prepared) {
     log::error(prepared.error().what);
@@ -271,6 +270,7 @@ int keep_running_reforkd(const Program& program) {
 }
 
 int start(int argc, char** argv) {
+  os::raise_descriptor_limit();  // first: with more descriptors than that nothing could be opened
   Program program(argc, argv);
   if (!variable(keeper::running_variable).empty()) return keep_running_reforkd(program);
   int exit_code = 0;

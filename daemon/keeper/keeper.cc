@@ -78,7 +78,6 @@ base::Result<void> Keeper::prepare() {
     kept_ = os::take_inherited();
     os::close_from(first_passed + static_cast<int>(kept_.size()));
   }
-  os::raise_descriptor_limit();
   os::become_subreaper();
   auto exits = os::ExitLog::create();
   if (!exits) return exits.error();
@@ -110,7 +109,7 @@ os::SpawnPlan Keeper::plan(int sender) const {
   os::SpawnPlan plan;
   plan.program = setup_.program;
   plan.argv = setup_.argv;
-  plan.stops_blocked = true;
+  plan.own_program = true;
   plan.input = ::fcntl(STDIN_FILENO, F_GETFD) >= 0 ? STDIN_FILENO : -1;
   plan.environment = os::environment_for(os::Receiver::own);
   int number = first_passed;

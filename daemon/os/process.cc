@@ -216,9 +216,17 @@ bool has_executed(pid_t pid) {
 
 void raise_descriptor_limit() {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   const rlimit raised{limit.rlim_max, limit.rlim_max};
-  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) inherited_limit = limit;
+  if (::setrlimit(RLIMIT_NOFILE, &raised) != 0) return;
+  const char* const told = std::getenv(descriptor_limit_variable);
+  const std::string_view text = told ? told : "";
+  rlim_t soft = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), soft);
+  if (error == std::errc{} && end == text.data() + text.size())
+    limit.rlim_cur = std::min(soft, limit.rlim_max);
+  inherited_limit = limit;
+  ::setenv(descriptor_limit_variable, std::to_string(limit.rlim_cur).c_str(), 1);
 }
 
 std::optional<rlimit> inherited_descriptor_limit() { return inherited_limit; }

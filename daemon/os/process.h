@@ -56,7 +56,8 @@ bool has_executed(pid_t pid);         // a program, since it was forked; false t
 void close_from(int number);
 void become_subreaper();
 // A supervisor of many workers has many descriptors: its own soft limit becomes the hard one. Children get
-// the old limit back.
+// the old limit back, or what this variable says: so a reforkd tells the next one, and a unit reforkd itself.
+inline constexpr const char* descriptor_limit_variable = "REFORK_NOFILE";
 void raise_descriptor_limit();
 std::optional<rlimit> inherited_descriptor_limit();  // nothing: it was never raised
 

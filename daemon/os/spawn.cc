@@ -103,7 +103,7 @@ struct Prepared {
   std::string listen_pid;  // "LISTEN_PID=" and room for the number
   const char* directory = nullptr;
   const Credentials* credentials = nullptr;
-  bool no_new_privs = false, stops_blocked = false, usual_oom_score = false;
+  bool no_new_privs = false, own_program = false, usual_oom_score = false;
   std::vector<PreparedLimit> limits;
   std::vector<Move> moves;
   int above = 3;  // the first number that no move goes to
@@ -228,7 +228,7 @@ void unblock_signals(bool but_stops) noexcept {
   if (prepared.directory && ::chdir(prepared.directory) != 0) give_up(report, SpawnStep::chdir);
   if (!prepared.listen_pid.empty())
     write_pid(prepared.listen_pid.data() + listen_pid_name.size(), ::getpid());
-  unblock_signals(prepared.stops_blocked);
+  unblock_signals(prepared.own_program);
   ::execve(prepared.program, prepared.argv.data(), prepared.environment.data());
   give_up(report, SpawnStep::exec);
 }
@@ -238,7 +238,7 @@ void unblock_signals(bool but_stops) noexcept {
 char* writable(const std::string& text) { return const_cast<char*>(text.c_str()); }
 
 base::Result<void> prepare_limits(const SpawnPlan& plan, Prepared& prepared) {
-  if (const auto inherited = inherited_descriptor_limit())
+  if (const auto inherited = inherited_descriptor_limit(); inherited && !plan.own_program)
     prepared.limits.push_back({RLIMIT_NOFILE, *inherited});
   for (const core::Limit& limit : plan.limits) {
     const auto known = std::find_if(limit_names.begin(), limit_names.end(),
@@ -288,7 +288,7 @@ bool is_spared() {
 void prepare_strings(const SpawnPlan& plan, Prepared& prepared) {
   prepared.program = plan.program.c_str();
   prepared.no_new_privs = plan.no_new_privs;
-  prepared.stops_blocked = plan.stops_blocked;
+  prepared.own_program = plan.own_program;
   prepared.usual_oom_score = plan.usual_oom_score && is_spared();
   if (!plan.directory.empty()) prepared.directory = plan.directory.c_str();
   for (const std::string& argument : plan.argv) prepared.argv.push_back(writable(argument));

@@ -48,8 +48,9 @@ struct SpawnPlan {
   bool gated = false;
   bool usual_oom_score =
       false;  // 0, where this process is spared when memory runs out (oom_score_adj below 0)
-  bool stops_blocked =
-      false;  // SIGTERM, SIGINT and SIGHUP stay blocked in the program, which takes them later
+  // reforkd or its keeper: SIGTERM, SIGINT and SIGHUP stay blocked in it, which takes them later, and it has
+  // the raised limit of descriptors, or it could open none beside the many that it is given.
+  bool own_program = false;
 };
 
 // A child in a process group of its own (pgid == pid).

@@ -94,7 +94,7 @@ base::Result<os::Spawned> KeeperWatch::spawn(int notify_socket) const {
   plan.environment = os::environment_for(os::Receiver::own);
   plan.environment.push_back("REFORK_KEEPS=" + std::to_string(::getpid()));
   plan.fds.push_back({notify_socket, passed_socket});
-  plan.stops_blocked = true;
+  plan.own_program = true;
   return os::spawn(plan);
 }
 

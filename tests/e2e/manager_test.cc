@@ -2,6 +2,7 @@
 // to the next one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <csignal>
 #include <fstream>
 #include <map>
+#include <sstream>
 
 #include "e2e/scene.h"
 #include "os/fd_store.h"
@@ -260,6 +262,32 @@ TEST_F(UnderAManager, AReloadIsOverWhenTheServicesAreAsTheConfigurationSays) {
   EXPECT_EQ(service["generation"], 2);
   EXPECT_EQ(service["state"], "running");
   EXPECT_GT(service["workers"].back()["id"], before);
+}
+
+TEST_F(UnderAManager, TheNextOneGivesWorkersTheSameLimitOfDescriptors) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low{777, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  configure(service());
+  const bool up = start_and_wait();
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  ASSERT_TRUE(up) << reforkd_->errors();
+  const auto limit_of = [](const nlohmann::json& worker) {
+    std::ifstream limits("/proc/" + std::to_string(worker["pid"].get<pid_t>()) + "/limits");
+    std::string line;
+    while (std::getline(limits, line) && !line.starts_with("Max open files")) continue;
+    std::istringstream(line.substr(std::min(line.size(), std::string("Max open files").size()))) >> line;
+    return line;
+  };
+  EXPECT_EQ(limit_of(ctl_status()["services"][0]["workers"].back()), "777");
+  manager_.forget_words();
+  configure(service(R"(, "environment": {"A": "b"}, "reload": {"probation": "100ms"})"));
+  ASSERT_EQ(ctl({"daemon-reload"}).wait()->code, 0);
+  ASSERT_TRUE(manager_.wait_for("READY"));
+  const auto reloaded = ctl_status()["services"][0];
+  EXPECT_EQ(reloaded["generation"], 2);
+  EXPECT_EQ(limit_of(reloaded["workers"].back()), "777");
 }
 
 TEST_F(UnderAManager, AReloadOfAMistakeChangesNothing) {

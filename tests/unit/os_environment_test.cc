@@ -32,6 +32,7 @@ TEST(Environment, OfAWorkerHasNothingThatReforkdWasTold) {
                            "REFORK_KEEPER",
                            "REFORK_KEEPS",
                            "REFORK_CONTROL",
+                           "REFORK_NOFILE",
                            "REFORK_CHANNEL",
                            "REFORK_RECORDER"})
     EXPECT_TRUE(is_withheld(name, Receiver::worker)) << name;
@@ -43,7 +44,7 @@ TEST(Environment, BetweenKeeperAndReforkdIsButForWhatTheyTellAnew) {
   for (const char* name : {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "FDSTORE",
                            "REFORK_KEEPER", "REFORK_KEEPS"})
     EXPECT_TRUE(is_withheld(name, Receiver::own)) << name;
-  for (const char* name : {"REFORK_CONTROL", "STATE_DIRECTORY", "PATH"})
+  for (const char* name : {"REFORK_CONTROL", "REFORK_NOFILE", "STATE_DIRECTORY", "PATH"})
     EXPECT_FALSE(is_withheld(name, Receiver::own)) << name;
 }
 

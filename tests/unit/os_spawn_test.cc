@@ -218,6 +218,33 @@ TEST_F(Spawn, LetsNofileBeLowerThanTheNumbersThatArePassed) {
   EXPECT_THAT(run().of("nofile"), ElementsAre("64 64"));
 }
 
+// What was raised goes to our own programs alone, and the old limit from one of them to the next.
+TEST_F(Spawn, GivesOthersTheLimitOfDescriptorsFromBeforeItWasRaised) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low{700, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  const auto highest = std::to_string(before.rlim_max);
+  for (int execution = 1; execution <= 2; ++execution) {
+    raise_descriptor_limit();
+    EXPECT_THAT(run().of("nofile"), ElementsAre("700 " + highest)) << execution;
+  }
+  ::setenv(descriptor_limit_variable, "600", 1);  // as a unit may say it
+  raise_descriptor_limit();
+  EXPECT_THAT(run().of("nofile"), ElementsAre("600 " + highest));
+  ::setenv(descriptor_limit_variable, "many", 1);
+  raise_descriptor_limit();
+  EXPECT_THAT(run().of("nofile"), ElementsAre(highest + " " + highest));
+  ::setenv(descriptor_limit_variable, "700", 1);
+  raise_descriptor_limit();
+  plan_.own_program = true;
+  EXPECT_THAT(run().of("nofile"), ElementsAre(highest + " " + highest));
+  ::unsetenv(descriptor_limit_variable);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  raise_descriptor_limit();
+  ::unsetenv(descriptor_limit_variable);
+}
+
 TEST_F(Spawn, SaysWhichLimitsThereAre) {
   plan_.limits = {{"nofiles", 1}};
   const auto child = spawn(plan_);
