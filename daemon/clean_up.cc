@@ -26,7 +26,7 @@ constexpr int look_again_ms = 50;
 
 // Systemd knows; where it does not say so, an end that it had asked for.
 bool stays_stopped() {
-  if (const auto job = os::own_unit_job()) return *job == os::UnitJob::stop;
+  if (const auto stays = os::unit_stays_stopped()) return *stays;
   const char* const result = std::getenv("SERVICE_RESULT");
   return result && std::string_view(result) == "success";
 }

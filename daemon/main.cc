@@ -209,9 +209,8 @@ Result<void> Reforkd::plan_reexec() {
 // sockets with them.
 bool Reforkd::listeners_stay() const {
   if (!fds_.has_manager()) return false;
-  const auto job = os::own_unit_job();
-  if (!job) return has_room_for_descriptors();
-  return *job != os::UnitJob::stop;
+  const auto stopped = os::unit_stays_stopped();
+  return stopped ? !*stopped : has_room_for_descriptors();
 }
 
 int Reforkd::end(int code) {

@@ -5,6 +5,7 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-login.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -14,7 +15,7 @@
 namespace refork::os {
 namespace {
 
-constexpr std::uint64_t patience_us = 5'000'000;
+using Clock = std::chrono::steady_clock;
 
 struct FreeText {
   void operator()(char* text) const noexcept { std::free(text); }
@@ -45,25 +46,37 @@ std::optional<Unit> own_unit() {
   return Unit{name, "unix:path=/run/systemd/private"};
 }
 
-Bus connect(const std::string& address) {
+std::uint64_t us_until(Clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - Clock::now()).count();
+  return static_cast<std::uint64_t>(std::max<decltype(left)>(0, left));
+}
+
+// Ready to be called: a call by itself would wait much longer for that than for its answer.
+Bus connect(const std::string& address, Clock::time_point deadline) {
   sd_bus* made = nullptr;
   if (sd_bus_new(&made) < 0) return nullptr;
   Bus bus(made);
   if (sd_bus_set_address(made, address.c_str()) < 0 || sd_bus_start(made) < 0) return nullptr;
-  sd_bus_set_method_call_timeout(made, patience_us);
+  while (sd_bus_is_ready(made) == 0) {
+    const int done = sd_bus_process(made, nullptr);
+    const auto left = us_until(deadline);
+    if (done < 0 || left == 0 || (done == 0 && sd_bus_wait(made, left) < 0)) return nullptr;
+  }
+  sd_bus_set_method_call_timeout(made, std::max<std::uint64_t>(1, us_until(deadline)));
   return bus;
-}
-
-UnitJob named(std::string_view type) {
-  if (type == "stop") return UnitJob::stop;
-  return type == "restart" || type == "try-restart" ? UnitJob::restart : UnitJob::other;
 }
 
 }  // namespace
 
-std::optional<UnitJob> own_unit_job() {
-  const auto unit = own_unit();
-  const Bus bus = unit ? connect(unit->manager) : nullptr;
+std::optional<bool> unit_stays_stopped() {
+  const auto own = own_unit();
+  if (!own) return std::nullopt;
+  return unit_stays_stopped(own->name, own->manager, systemd_patience);
+}
+
+std::optional<bool> unit_stays_stopped(const std::string& unit, const std::string& manager,
+                                       std::chrono::milliseconds patience) {
+  const Bus bus = connect(manager, Clock::now() + patience);
   if (!bus) return std::nullopt;
   sd_bus_message* answer = nullptr;
   if (sd_bus_call_method(bus.get(), nullptr, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
@@ -76,8 +89,8 @@ std::optional<UnitJob> own_unit_job() {
     const char *name = nullptr, *type = nullptr, *state = nullptr, *path = nullptr, *unit_path = nullptr;
     const int r = sd_bus_message_read(answer, "(usssoo)", &id, &name, &type, &state, &path, &unit_path);
     if (r < 0) return std::nullopt;
-    if (r == 0) return UnitJob::none;
-    if (unit->name == name) return named(type);
+    if (r == 0) return false;
+    if (unit == name) return std::string_view(type) == "stop";
   }
 }
 

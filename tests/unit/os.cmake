@@ -17,6 +17,7 @@ refork_test(os_tests
     os_process_test.cc
     os_spawn_test.cc
     os_task_test.cc
+    os_unit_test.cc
   LINK reforkd_os test_support LABELS os)
 target_compile_definitions(os_tests PRIVATE REFORK_SPAWN_PROBE="$<TARGET_FILE:os_spawn_probe>")
 add_dependencies(os_tests os_spawn_probe)
