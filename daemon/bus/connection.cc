@@ -13,10 +13,8 @@ namespace refork::bus {
 
 namespace {
 
-constexpr const char* local_path = "/org/freedesktop/DBus/Local";
 // Bytes that the kernel keeps for a peer that does not read; sd-bus would have it keep 8 MiB.
 constexpr int send_buffer = 256 * 1024;
-constexpr const char* local_interface = "org.freedesktop.DBus.Local";
 
 }  // namespace
 
@@ -56,16 +54,8 @@ int Connection::start(sd_event* loop, base::UniqueFd fd, sd_id128_t server) {
 }
 
 int Connection::watch(sd_event* loop) {
-  sd_bus_slot* slot = nullptr;
-  int r = sd_bus_add_filter(bus_.get(), &slot, on_message, this);
+  int r = add_callbacks(bus_.get(), {on_message, on_connected, on_disconnected}, this, slots_);
   if (r < 0) return r;
-  slots_.emplace_back(slot);
-  for (const auto& [name, handler] :
-       {std::pair{"Connected", &on_connected}, {"Disconnected", &on_disconnected}}) {
-    r = sd_bus_match_signal(bus_.get(), &slot, nullptr, local_path, local_interface, name, handler, this);
-    if (r < 0) return r;
-    slots_.emplace_back(slot);
-  }
   sd_event_source* source = nullptr;
   if ((r = sd_event_add_defer(loop, &source, on_pump, this)) < 0) return r;
   pump_.reset(source);

@@ -1,12 +1,36 @@
-// The little that every part of the bus needs from libsystemd: names of errors, text fit for the wire.
+// The little that every part of the bus needs from libsystemd: callbacks of a connection, names of errors,
+// text fit for the wire.
 #include "bus/sdbus.h"
 
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 #include "base/utf8.h"
 
 namespace refork::bus {
+
+namespace {
+
+constexpr const char* local_path = "/org/freedesktop/DBus/Local";
+constexpr const char* local_interface = "org.freedesktop.DBus.Local";
+
+}  // namespace
+
+int add_callbacks(sd_bus* bus, const ConnectionCallbacks& callbacks, void* userdata,
+                  std::vector<SlotPtr>& slots) {
+  sd_bus_slot* slot = nullptr;
+  int r = sd_bus_add_filter(bus, &slot, callbacks.message, userdata);
+  if (r < 0) return r;
+  slots.emplace_back(slot);
+  for (const auto& [name, handler] :
+       {std::pair{"Connected", callbacks.connected}, {"Disconnected", callbacks.disconnected}}) {
+    r = sd_bus_match_signal(bus, &slot, nullptr, local_path, local_interface, name, handler, userdata);
+    if (r < 0) return r;
+    slots.emplace_back(slot);
+  }
+  return 0;
+}
 
 const char* error_name(int code) {
   switch (code) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -24,6 +25,14 @@ using BusPtr = std::unique_ptr<sd_bus, Releaser<sd_bus_close_unref>>;
 using MessagePtr = std::unique_ptr<sd_bus_message, Releaser<sd_bus_message_unref>>;
 using SlotPtr = std::unique_ptr<sd_bus_slot, Releaser<sd_bus_slot_unref>>;
 using SourcePtr = std::unique_ptr<sd_event_source, Releaser<sd_event_source_disable_unref>>;
+
+// Has a connection's owner hear each message before anything answers it, and sd-bus's own word of the
+// connection's begin and end.
+struct ConnectionCallbacks {
+  sd_bus_message_handler_t message, connected, disconnected;
+};
+int add_callbacks(sd_bus* bus, const ConnectionCallbacks& callbacks, void* userdata,
+                  std::vector<SlotPtr>& slots);
 
 // The D-Bus error name for base::Error::code: org.refork1.Error.NotFound and its siblings.
 const char* error_name(int code);

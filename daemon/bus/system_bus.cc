@@ -18,8 +18,6 @@ namespace {
 
 constexpr const char* usual_address = "unix:path=/run/dbus/system_bus_socket";
 constexpr const char* driver = "org.freedesktop.DBus";
-constexpr const char* local_path = "/org/freedesktop/DBus/Local";
-constexpr const char* local_interface = "org.freedesktop.DBus.Local";
 // Bytes that the kernel keeps for a bus that does not read; sd-bus would have it keep 8 MiB.
 constexpr int send_buffer = 256 * 1024;
 // What RequestName answers, as the D-Bus specification has it.
@@ -78,26 +76,12 @@ int SystemBus::open() {
   if ((r = sd_bus_set_connected_signal(made, 1)) < 0) return r;
   const auto patience = static_cast<std::uint64_t>(limits_.patience.count());
   if ((r = sd_bus_set_method_call_timeout(made, patience)) < 0) return r;
-  if ((r = add_callbacks()) < 0) return r;
+  if ((r = add_callbacks(made, {on_message, on_connected, on_disconnected}, this, slots_)) < 0) return r;
   if ((r = add_objects(made, *this, slots_)) < 0) return r;
   if ((r = sd_bus_start(made)) < 0) return r;
   if (const int fd = sd_bus_get_fd(made); fd >= 0)
     ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
   return sd_bus_attach_event(made, loop_, SD_EVENT_PRIORITY_NORMAL);
-}
-
-int SystemBus::add_callbacks() {
-  sd_bus_slot* slot = nullptr;
-  int r = sd_bus_add_filter(bus_.get(), &slot, on_message, this);
-  if (r < 0) return r;
-  slots_.emplace_back(slot);
-  for (const auto& [name, handler] :
-       {std::pair{"Connected", &on_connected}, {"Disconnected", &on_disconnected}}) {
-    r = sd_bus_match_signal(bus_.get(), &slot, nullptr, local_path, local_interface, name, handler, this);
-    if (r < 0) return r;
-    slots_.emplace_back(slot);
-  }
-  return 0;
 }
 
 void SystemBus::lost(const std::string& why) {

@@ -67,7 +67,6 @@ class SystemBus : private Door {
 
   void connect();
   int open();
-  int add_callbacks();
   void lost(const std::string& why);  // in the next turn: the connection may be in use
   void got_name();
   void trouble(const std::string& what);
