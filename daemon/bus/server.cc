@@ -24,6 +24,8 @@ using base::UniqueFd;
 // How long no peer is accepted after the process ran out of descriptors: the waiting one would wake the loop
 // for ever.
 constexpr std::uint64_t accept_pause_us = 1'000'000;
+// Between two announcements of what has changed: each looks at every worker.
+constexpr std::uint64_t publish_pause_us = 100'000;
 
 class Server final : public Bus, private ConnectionHost {
  public:
@@ -70,6 +72,9 @@ class Server final : public Bus, private ConnectionHost {
   static int on_resume(sd_event_source*, std::uint64_t, void* userdata) noexcept {
     return sd_event_source_set_enabled(static_cast<Server*>(userdata)->listener_.get(), SD_EVENT_ON);
   }
+  static int on_publish_later(sd_event_source* source, std::uint64_t, void* userdata) noexcept {
+    return on_publish(source, userdata);
+  }
   static int on_publish(sd_event_source*, void* userdata) noexcept {
     guarded(nullptr, [&] { return static_cast<Server*>(userdata)->publish(), 0; });
     return 0;
@@ -89,7 +94,8 @@ class Server final : public Bus, private ConnectionHost {
   std::shared_ptr<const Snapshot> current_;  // what was read in the loop turn `read_in_`
   std::uint64_t read_in_ = 0;
   std::shared_ptr<const Snapshot> published_;  // what the peers know
-  SourcePtr listener_, resume_, publisher_, burial_;
+  std::uint64_t publish_at_us_ = 0;            // the next time at the earliest, monotonic
+  SourcePtr listener_, resume_, publisher_, later_publisher_, burial_;
   std::unique_ptr<SystemBus> system_;
 };
 
@@ -123,7 +129,9 @@ int Server::add_sources() {
     owner->reset(source);
     if ((r = sd_event_source_set_enabled(source, SD_EVENT_OFF)) < 0) return r;
   }
-  return 0;
+  if ((r = sd_event_add_time(loop_, &source, CLOCK_MONOTONIC, 0, 0, on_publish_later, this)) < 0) return r;
+  later_publisher_.reset(source);
+  return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }
 
 void Server::accept_all() {
@@ -208,13 +216,18 @@ void Server::message(std::uint64_t worker, std::string_view json) {
 
 void Server::changed() {
   current_.reset();
-  if (has_audience()) arm(publisher_);
+  if (!has_audience()) return;
+  std::uint64_t now = 0;
+  sd_event_now(loop_, CLOCK_MONOTONIC, &now);
+  arm(now < publish_at_us_ ? later_publisher_ : publisher_);
 }
 
 bool Server::has_audience() const { return !connections_.empty() || (system_ && system_->joined()); }
 
 void Server::publish() {
   if (!has_audience()) return;
+  if (sd_event_now(loop_, CLOCK_MONOTONIC, &publish_at_us_) >= 0) publish_at_us_ += publish_pause_us;
+  sd_event_source_set_time(later_publisher_.get(), publish_at_us_);
   const auto before = std::exchange(published_, snapshot());
   const auto changes = difference(*before, *published_);
   tell(Action::read_status, [&](const Connection& to) { emit_changes(to.bus(), changes); });
@@ -230,6 +243,7 @@ void Server::leave() {
   listener_.reset();
   resume_.reset();
   publisher_.reset();
+  later_publisher_.reset();
   for (const auto& connection : connections_) connection->flush();
   connections_.clear();
   burial_.reset();

@@ -49,6 +49,24 @@ TEST_F(ApiTest, ChangesAreAnnouncedOnceForAWholeTurn) {
   EXPECT_THAT(peer.signals, ElementsAre(service_path("web-front.1") + " PropertiesChanged"));
 }
 
+TEST_F(ApiTest, ChangesInABurstAreAnnouncedTogetherAndTheLastOfThemIs) {
+  RawPeer peer(path_);
+  peer.count("org.freedesktop.DBus.Properties", "PropertiesChanged");
+  settle(peer);
+  constexpr int changes = 50;
+  const int reads = operations_.status_reads;
+  for (int i = 1; i < changes; ++i) {
+    ++operations_.now.services[0].failures;
+    bus_->changed();
+    settle(peer);
+  }
+  EXPECT_LT(operations_.status_reads, reads + changes / 2);
+  const std::size_t told = peer.signals.size();
+  operations_.now.services[0].why = "the last";
+  bus_->changed();
+  ASSERT_TRUE(turn_until([&] { return peer.process(), peer.signals.size() > told; }));
+}
+
 TEST_F(ApiTest, WhatDidNotChangeIsNotAnnounced) {
   RawPeer peer(path_);
   peer.count("org.freedesktop.DBus.Properties", "PropertiesChanged");
