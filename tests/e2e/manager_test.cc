@@ -13,7 +13,9 @@
 #include <sstream>
 
 #include "e2e/scene.h"
+#include "os/cgroup.h"
 #include "os/fd_store.h"
+#include "os/leaf_cgroups.h"
 #include "os/listener.h"
 #include "os/notify.h"
 
@@ -446,6 +448,95 @@ TEST_F(UnderAManager, WithoutARoomForDescriptorsAStopLeavesNothingBehind) {
   ASSERT_TRUE(start_and_wait());
   end_by(SIGTERM);
   EXPECT_NE(::access(directory_.file("web").c_str(), F_OK), 0);
+}
+
+// ---- who is spared when memory runs out
+
+// What OOMScoreAdjust= makes of reforkd, as its child has it from this process.
+class OomScore {
+ public:
+  explicit OomScore(int score) : before_(of("self")) { set(score); }
+  OomScore(const OomScore&) = delete;
+  OomScore& operator=(const OomScore&) = delete;
+  ~OomScore() { set(before_); }
+  static int of(const std::string& process) {
+    int score = 0;
+    std::ifstream("/proc/" + process + "/oom_score_adj") >> score;
+    return score;
+  }
+
+ private:
+  static void set(int score) { std::ofstream("/proc/self/oom_score_adj") << score; }
+  int before_;
+};
+
+// Only a privileged process can be spared; others still have what they were offered last.
+TEST_F(UnderAManager, WorkersHaveItsScoreUnlessThatSparesIt) {
+  const OomScore offered(300), spared(-500);
+  configure(service());
+  ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
+  const int own = OomScore::of(std::to_string(reforkd_->pid()));
+  EXPECT_NE(own, 0);
+  const auto status = ctl_status();
+  ASSERT_EQ(status["services"][0]["workers"].size(), 2U) << status;
+  for (const auto& worker : status["services"][0]["workers"])
+    EXPECT_EQ(OomScore::of(std::to_string(worker["pid"].get<pid_t>())), std::max(own, 0));
+}
+
+// ---- what a stopped reforkd has left
+
+// A unit's cgroup as systemd makes it, with workers that nobody ended: one in its leaf, one beside all
+// leaves.
+class LeftUnit : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (os::own_cgroup().empty() || ::mkdir(unit_.c_str(), 0755) != 0 ||
+        !os::LeafCgroups::in_delegated(unit_))
+      GTEST_SKIP() << "no cgroup2 that can be divided";
+    ASSERT_EQ(::mkdir((unit_ + "/.control").c_str(), 0755), 0);
+    ASSERT_EQ(::mkdir((unit_ + "/web.1").c_str(), 0755), 0);
+    in_leaf_.emplace(in("/web.1", "echo there; exec sleep 1000"));
+    beside_.emplace(in("", "echo there; exec sleep 1000"));
+    ASSERT_TRUE(in_leaf_->wait_for_line("there"));
+    ASSERT_TRUE(beside_->wait_for_line("there"));
+  }
+  void TearDown() override {
+    for (auto* left : {&in_leaf_, &beside_})
+      if (*left) (*left)->signal(SIGKILL), (*left)->wait();
+    for (const auto* leaf : {"/.control", "/web.1", ""}) ::rmdir((unit_ + leaf).c_str());
+  }
+  Process in(const std::string& cgroup, const std::string& command,
+             std::vector<std::string> environment = {}) const {
+    Process::Options options;
+    options.argv = {"/bin/sh", "-c", "echo $$ >" + unit_ + cgroup + "/cgroup.procs; " + command};
+    options.environment = std::move(environment);
+    return Process(std::move(options));
+  }
+  // As ExecStopPost= does it.
+  Exit clean_up_after(const std::string& result) const {
+    auto process =
+        in("/.control", "exec " + built_program("reforkd") + " --clean-up", {"SERVICE_RESULT=" + result});
+    return process.wait().value_or(Exit{});
+  }
+
+  const std::string unit_ = os::own_cgroup() + "/refork-test-unit-" + std::to_string(::getpid());
+  std::optional<Process> in_leaf_, beside_;
+};
+
+TEST_F(LeftUnit, EndsWhatIsInItOnceItIsStopped) {
+  EXPECT_EQ(clean_up_after("success").code, 0);
+  for (auto* left : {&in_leaf_, &beside_}) {
+    const auto exit = (*left)->wait();
+    ASSERT_TRUE(exit);
+    EXPECT_EQ(exit->signal, SIGTERM);
+  }
+  EXPECT_NE(::access((unit_ + "/web.1").c_str(), F_OK), 0) << "its leaf is left";
+}
+
+TEST_F(LeftUnit, IsLeftAloneWhereReforkdComesBack) {
+  EXPECT_EQ(clean_up_after("signal").code, 0);
+  EXPECT_TRUE(in_leaf_->running());
+  EXPECT_TRUE(beside_->running());
 }
 
 TEST(CleanUp, WhereNoUnitIsStoppedNothingIsTouched) {
