@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes every target for a while: tests/fuzz/run.sh [SECONDS [TARGET...]]. Two at a time. Each starts from its corpus,
-# and what it finds on the way stays in build/fuzz/found/TARGET. An input that crashes a target (or is too slow for it,
-# or leaks) is left in build/fuzz/crashes, and the exit code is 1. Needs the preset fuzz to be built:
+# Fuzzes every target for a while: tests/fuzz/run.sh [SECONDS [TARGET...]], JOBS (the number of processors) at a time. Each
+# starts from its corpus, and what it finds on the way stays in build/fuzz/found/TARGET. An input that crashes a target (or
+# is too slow for it, or leaks) is left in build/fuzz/crashes, and the exit code is 1. Needs the preset fuzz to be built:
 #   cmake --preset fuzz && cmake --build --preset fuzz
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -29,4 +29,4 @@ fuzz_one() {  # TARGET
 export -f fuzz_one
 export seconds here build
 
-printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'fuzz_one {}'
+printf '%s\n' "${targets[@]}" | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'fuzz_one {}'
