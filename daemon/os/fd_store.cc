@@ -120,9 +120,9 @@ void FdStore::flush() {
     pending_.pop_front();
 }
 
-void FdStore::finish(std::chrono::milliseconds patience) {
+void FdStore::finish(std::chrono::milliseconds at_most) {
   using Clock = std::chrono::steady_clock;
-  const auto deadline = Clock::now() + patience;
+  const auto deadline = Clock::now() + at_most;
   while (!pending_.empty() && Clock::now() < deadline) {
     if (send(pending_.front().text, pending_.front().fd.get(), 0))
       pending_.pop_front();

@@ -60,7 +60,7 @@ class FdStore {
   void flush();  // tries again what had no place
   // Before this process ends, or executes another program: waits until all is sent, but no longer than this.
   static constexpr std::chrono::milliseconds last_patience{2000};
-  void finish(std::chrono::milliseconds patience = last_patience);
+  void finish(std::chrono::milliseconds at_most = last_patience);
   // Anything else that is to be said there, in order.
   void say(std::string_view state);
 

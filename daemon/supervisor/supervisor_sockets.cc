@@ -79,7 +79,14 @@ Result<void> Supervisor::can_listen(const core::DaemonConfig& config) const {
     for (const auto& address : service.listen) {
       if (known.contains(address)) continue;
       auto socket = os::ListenSocket::open(address, service.nonblocking);
-      if (!socket) return Error{socket.error().code, "service " + service.name + ": " + socket.error().what};
+      if (!socket) {
+        std::string what = "service " + service.name + ": " + socket.error().what;
+        for (const int fd : services_.sockets())
+          if (os::ListenSocket::in_the_way(address, fd))
+            what += "; " + os::ListenSocket::address_of(fd) +
+                    " of this reforkd has it, and is given up when reforkd is restarted";
+        return Error{socket.error().code, what};
+      }
       socket->unlink_path();
     }
   return {};

@@ -123,9 +123,8 @@ class UnderAManager : public testing::Test {
     reforkd_->signal(signal);
     return ended();
   }
-  Address address() const {
-    return *Address::parse(ctl_status()["services"][0]["listen"][0].get<std::string>());
-  }
+  std::string bound() const { return ctl_status()["services"][0]["listen"][0]; }
+  Address address() const { return *Address::parse(bound()); }
   Process ctl(std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin(), {built_program("reforkctl"), "--control", control_});
     Process::Options options;
@@ -304,6 +303,18 @@ TEST_F(UnderAManager, AReloadOfAMistakeChangesNothing) {
   EXPECT_FALSE(manager_.said().contains("RELOADING"));
 }
 
+TEST_F(UnderAManager, AReloadThatNarrowsAnAddressIsRefusedAndSaysWhatDoesIt) {
+  listen_ = "tcp://0.0.0.0:0";
+  configure(service());
+  ASSERT_TRUE(start_and_wait());
+  const auto all = bound();
+  listen_ = "tcp://127.0.0.1" + all.substr(all.rfind(':'));
+  configure(service());
+  auto reload = ctl({"daemon-reload"});
+  EXPECT_EQ(reload.wait()->code, 1);
+  EXPECT_THAT(reload.errors(), AllOf(HasSubstr(listen_), HasSubstr("; " + all), HasSubstr("restarted")));
+}
+
 TEST_F(UnderAManager, AHangupReadsTheConfigurationAgain) {
   configure(service());
   ASSERT_TRUE(start_and_wait());
@@ -423,14 +434,14 @@ TEST_F(UnderAManager, AnAddressThatIsNarrowedIsTheOneThatIsListenedOn) {
   listen_ = "tcp://0.0.0.0:0";
   configure(service());
   ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
-  const auto all = address().text();
+  const auto all = bound();
   end_by(SIGTERM);
   ASSERT_THAT(manager_.names(), testing::ElementsAre("web.listen.1"));
   const auto port = all.substr(all.rfind(':'));
   listen_ = "tcp://127.0.0.1" + port;
   configure(service());
   ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
-  EXPECT_EQ(address().text(), listen_);
+  EXPECT_EQ(bound(), listen_);
   EXPECT_EQ(http_get(address(), "/").status, 200);
   EXPECT_EQ(http_get(*Address::parse("tcp://127.0.0.2" + port), "/").status, 0) << "as 0.0.0.0 would answer";
   end_by(SIGKILL);  // its workers have the old one, too
