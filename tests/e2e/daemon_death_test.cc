@@ -38,10 +38,11 @@ TEST(DaemonDeath, LeavesItsWorkersWhatTheyAre) {
 }
 
 TEST(DaemonDeath, WhileAWorkerDrainsCostsNeitherItsRequestNorItsRecords) {
-  Daemon daemon = quick("2");
+  Daemon daemon =
+      web_of("http_threads", {"--workers", "2", "--drain-deadline", "20s", "--lame-duck", "100ms"});
   const Address address = daemon.address();
   HttpConnection busy(address);
-  ASSERT_TRUE(busy.send_get("/?delay=1000"));
+  ASSERT_TRUE(busy.send_get(kSanitized ? "/?delay=5000" : "/?delay=1500"));
   std::size_t culprits = 0;
   const auto draining = [&] {
     const json service = daemon.service();

@@ -96,11 +96,11 @@ TEST(Deadline, AStoppedWorkerIsGoneByThenAndItsRequestsAreNamed) {
 }
 
 TEST(Deadline, ACrashDuringADrainIsACrashWithExactlyOneReplacement) {
-  Daemon daemon = one_worker("http_threads");
+  Daemon daemon = web_of("http_threads", {"--workers", "1", "--drain-deadline", "20s"});
   const Address address = daemon.address();
   HttpConnection crashes(address);
   HttpConnection hangs(address);
-  ASSERT_TRUE(crashes.send_get("/crash?delay=700"));
+  ASSERT_TRUE(crashes.send_get(kSanitized ? "/crash?delay=4000" : "/crash?delay=1000"));
   ASSERT_TRUE(hangs.send_get("/hang"));
   ASSERT_TRUE(wait_for_in_flight(daemon, 2));
   EXPECT_EQ(http_get(address, "/error").status, 500);
