@@ -50,9 +50,12 @@ base::Result<core::DaemonConfig> Program::check() const {
   auto line = parse_command_line(static_cast<int>(argv.size()), pointers.data(), code);
   if (!line) return base::Error{EINVAL, "the command line is not understood any more"};
   if (line->config.ok()) return std::move(line->config.config);
-  std::string what = "the configuration has mistakes:";
-  for (const auto& problem : line->config.problems) what += " " + problem.text();
-  return base::Error{EINVAL, what};
+  const auto& problems = line->config.problems;
+  if (problems.size() == 1)
+    return base::Error{EINVAL, "the configuration has a mistake: " + problems[0].text()};
+  return base::Error{
+      EINVAL, "the configuration has " + std::to_string(problems.size()) +
+                  " mistakes, which reforkctl check-config shows; the first is: " + problems[0].text()};
 }
 
 base::Error Program::execute(const os::FdStore& fds, const supervisor::KeeperWatch& keeper) const {

@@ -207,6 +207,18 @@ std::uint64_t start_time(pid_t pid) {
   return field(std::string_view(text).substr(name_end), start_time_field - 1);
 }
 
+std::uint64_t own_start_ms() {
+  const auto ticks_a_second = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+  timespec up{}, now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &up);
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const auto in_ms = [](const timespec& time) {
+    return static_cast<std::uint64_t>(time.tv_sec) * 1000 +
+           static_cast<std::uint64_t>(time.tv_nsec) / 1'000'000;
+  };
+  return in_ms(now) - in_ms(up) + start_time(::getpid()) * 1000 / ticks_a_second;
+}
+
 bool has_executed(pid_t pid) {
   const std::string text = read_proc(pid, "stat");
   const std::size_t name_end = text.rfind(')');

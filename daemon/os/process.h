@@ -50,6 +50,7 @@ void signal_process(int pidfd, int signal);  // pidfd_send_signal; a dead one is
 void signal_group(int pidfd, pid_t pgid, std::uint64_t start_time, int signal);
 std::uint64_t rss_bytes(pid_t pid);   // 0 if unknown
 std::uint64_t start_time(pid_t pid);  // field 22 of /proc/PID/stat, 0 if there is none
+std::uint64_t own_start_ms();         // of this process, whatever it has executed since; Unix time
 bool has_executed(pid_t pid);         // a program, since it was forked; false too if nobody knows
 // What whoever started this process has left open, from this number on. First of all: nobody else may have
 // any.

@@ -40,7 +40,7 @@ Supervisor::Supervisor(Loop& loop, store::Store& store, Setup setup)
     : loop_(loop),
       store_(store),
       setup_(std::move(setup)),
-      started_ms_(unix_ms()),
+      started_ms_(os::own_start_ms()),
       started_(core::Clock::now()),
       symbolizer_(loop, {symbolizer_places(), {}, [this](const std::string& name) { return user_of(name); }}),
       events_(setup_.fds, setup_.config.services),

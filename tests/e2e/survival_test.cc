@@ -325,6 +325,17 @@ TEST(Reexec, WithoutAKeeperWorksAsWell) {
   EXPECT_EQ(complete_failures(daemon, 1)[0]["exit"]["signal"], SIGKILL);
 }
 
+TEST(Reexec, IsNoNewStartOfReforkd) {
+  Daemon daemon = web_of("http_threads", {"--workers", "1"});
+  const json before = daemon.status()["started_ms"];
+  EXPECT_GT(before, 0);
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  // Of whole hundredths of a second, reckoned from two clocks.
+  EXPECT_NEAR(daemon.status()["started_ms"].get<double>(), before.get<double>(), 50);
+  EXPECT_THAT(daemon.ctl({"why", "web"}).out,
+              testing::HasSubstr("reforkd executed itself anew, and goes on with 1 worker"));
+}
+
 TEST(Reexec, OfAWorkerThatTheKeeperReapsTheEndIsStillKnown) {
   Daemon daemon = web_on_an_older_kernel();
   const pid_t worker = daemon.pids().at(0);
@@ -367,7 +378,8 @@ TEST(Reexec, IsRefusedWithAConfigurationThatHasMistakes) {
       << "{ \"services\": { \"web\": { \"wrokers\": 4 } } }";
   const auto ran = daemon.ctl({"daemon-reexec"});
   EXPECT_EQ(ran.code, 1);
-  EXPECT_THAT(ran.err, testing::HasSubstr("wrokers"));
+  EXPECT_THAT(ran.err, testing::HasSubstr("2 mistakes"));
+  EXPECT_THAT(ran.err, testing::HasSubstr("refork.json:1:"));
   EXPECT_EQ(daemon.pids(), pids);
 }
 
