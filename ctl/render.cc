@@ -127,6 +127,18 @@ std::string render_status(const Status& status, const View& view) {
   return out;
 }
 
+namespace {
+
+// The one that failed, else those that its worker's end cut: the first, and how many more.
+std::string request_of(const Failure& failure) {
+  if (failure.request) return escape(failure.request->label);
+  if (!failure.drain || failure.drain->cut.empty()) return "-";
+  const auto& cut = failure.drain->cut;
+  return escape(cut.front().label) + (cut.size() > 1 ? " +" + std::to_string(cut.size() - 1) : "");
+}
+
+}  // namespace
+
 // The error is what one looks for, the id what one copies: a narrow terminal shows these, a wider one the
 // rest too.
 std::string render_failures(const std::vector<Failure>& failures, const View& view) {
@@ -148,7 +160,7 @@ std::string render_failures(const std::vector<Failure>& failures, const View& vi
     row.push_back(
         {joined({kind_is_news ? failure.kind : "", escape(failure.type), escape(failure.message)}, ": "),
          all ? Color::none : Color::red});
-    if (requests) row.push_back({failure.request ? escape(failure.request->label) : "-"});
+    if (requests) row.push_back({request_of(failure)});
     table.add(std::move(row));
   }
   return table.text(view);

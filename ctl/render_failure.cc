@@ -174,11 +174,18 @@ std::string exit_text(const Failure::Exit& exit, const std::optional<Failure::Dr
   return code + (drain->requested == "error" ? " (as asked, after an error)" : " (as asked)");
 }
 
+// Frames alike, as of a recursion, are one line with the newest one's number.
 std::string frame_lines(const std::vector<Frame>& stack, const std::string& indent, const View& view) {
   std::string out;
-  for (std::size_t i = 0; i < stack.size(); ++i)
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < stack.size(); i = next) {
+    const std::string where = place(stack[i]);
+    next = i + 1;
+    while (next < stack.size() && place(stack[next]) == where) ++next;
     out += indent + "#" + std::to_string(i) + (i < 10 ? "  " : " ") +
-           paint(place(stack[i]), stack[i].in_app ? Color::bold : Color::none, view) + "\n";
+           paint(where, stack[i].in_app ? Color::bold : Color::none, view) +
+           (next - i > 1 ? ", " + std::to_string(next - i) + " times" : "") + "\n";
+  }
   return out;
 }
 

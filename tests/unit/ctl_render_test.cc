@@ -298,6 +298,31 @@ TEST_F(RenderTest, FailuresAreOneLineEach) {
   EXPECT_EQ(render_failures({}, view), "No failures.\n");
 }
 
+TEST_F(RenderTest, AFailureWithoutARequestShowsTheFirstThatItCut) {
+  Failure failure;
+  failure.drain.emplace();
+  const auto shows = [&](const std::string& request) {
+    return render_failures({failure}, view).ends_with("  " + request + "\n");
+  };
+  EXPECT_TRUE(shows("-"));
+  failure.drain->cut.push_back({"GET /a", 400});
+  EXPECT_TRUE(shows("GET /a"));
+  failure.drain->cut.push_back({"GET /b", 300});
+  failure.drain->cut.push_back({"GET /c", 200});
+  EXPECT_TRUE(shows("GET /a +2"));
+  failure.request = Request{"GET /own", 10};
+  EXPECT_TRUE(shows("GET /own"));
+}
+
+TEST_F(RenderTest, FramesAlikeAreOneLineWithTheNumberOfTheNewest) {
+  Failure failure;
+  const Frame descend{"descend()", "a.cc", 7, "", 0, true}, start{"start()", "a.cc", 9, "", 0, true};
+  failure.stack = {descend, descend, descend, start};
+  EXPECT_NE(
+      render_failure(failure, view).find("  #0  descend() at a.cc:7, 3 times\n  #3  start() at a.cc:9\n"),
+      std::string::npos);
+}
+
 TEST_F(RenderTest, AnEventIsOneLine) {
   const Event event{7, 1'790'000'000'000, "worker-ready", "web", 0, 17, 4720, "after 12 ms"};
   EXPECT_EQ(render_event(event, view),
