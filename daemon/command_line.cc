@@ -71,10 +71,14 @@ std::optional<std::string> unknown_option(const CLI::App& app, const CLI::App& r
   return std::nullopt;
 }
 
-// The library's way to say that a flag means "no" is not for people: "--no-keeper{false}".
+// The library's way to say that a flag means "no" is not for people: "--no-keeper{false}". What stands beside
+// it keeps its column.
 std::string without_flag_values(std::string help) {
   constexpr std::string_view value = "{false}";
-  for (std::size_t at; (at = help.find(value)) != help.npos;) help.erase(at, value.size());
+  for (std::size_t at; (at = help.find(value)) != help.npos;) {
+    help.erase(at, value.size());
+    if (help[at] == ' ') help.insert(at, value.size(), ' ');
+  }
   return help;
 }
 

@@ -21,9 +21,9 @@ struct Limits {
   std::size_t connections = 64;
   std::size_t reserved = 8;  // of these, for root and the daemon's user only
   std::chrono::microseconds authentication =
-      std::chrono::seconds(10);     // to say who it is; then it is dropped
-  std::uint64_t write_queue = 256;  // messages a peer may leave unread; one more, and it is dropped
-  std::size_t waiting = 64;         // requests of one peer that wait for their answer
+      std::chrono::seconds(10);      // to say who it is; then it is dropped
+  std::uint64_t write_queue = 1024;  // messages a peer may leave unread; one more, and it is dropped
+  std::size_t waiting = 64;          // requests of one peer that wait for their answer
 };
 
 inline constexpr std::uint32_t max_listed_failures = 1000;  // in one answer of ListFailures
