@@ -1,6 +1,7 @@
 // What happened to a service or one of its slots, line by line, each with what it came of; and what keeps it
 // from being as it is wanted.
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,27 @@ bool is_told(const HistoryEntry& entry, const Why& why) {
   return entry.what == "worker-ended" && entry.cut <= 0 && failure->detail.ends_with(entry.text);
 }
 
+// Starts of a slot that failed alike, one after the other, are the last of them with the number of all.
+std::vector<HistoryEntry> without_repeated_starts(const std::vector<HistoryEntry>& history) {
+  std::vector<HistoryEntry> kept(history);
+  std::map<std::int32_t, HistoryEntry> last;  // failed start of each slot
+  for (const auto& entry : history) {
+    if (entry.what == "worker-started" && entry.duration_ms >= 0) last.erase(entry.slot);
+    if (entry.what != "failure" || entry.text != "boot") continue;
+    HistoryEntry now = entry;
+    if (const auto before = last.find(entry.slot);
+        before != last.end() && before->second.detail == entry.detail) {
+      now.count += before->second.count;
+      std::erase_if(kept, [&](const auto& other) { return other.worker == before->second.worker; });
+      std::ranges::replace_if(
+          kept, [&](const auto& other) { return other.failure == entry.failure && other.what == "failure"; },
+          now);
+    }
+    last[entry.slot] = now;
+  }
+  return kept;
+}
+
 // Who wanted it so, if a service does not run.
 std::string stopped_by(const Why& why) {
   const auto order = std::find_if(why.history.rbegin(), why.history.rend(), [](const auto& entry) {
@@ -153,7 +175,7 @@ std::string render_why(const Why& why, const View& view) {
   for (const auto& condition : why.conditions)
     out += "  " + paint(fit(condition_line(condition, why, view), room), Color::yellow, view) + "\n";
   std::uint64_t worker_before = 0;
-  for (const auto& entry : why.history) {
+  for (const auto& entry : without_repeated_starts(why.history)) {
     if (is_told(entry, why)) continue;
     std::string where;
     if (why.slot < 0 && entry.slot >= 0) where = "/" + std::to_string(entry.slot) + "  ";

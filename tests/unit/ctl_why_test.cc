@@ -82,6 +82,26 @@ TEST_F(WhyTest, ADeathIsNotToldTwiceButForTheRequestsItCut) {
                                        "  12:00:00.001  worker 12 ended: killed by SIGKILL, 2 cut\n");
 }
 
+TEST_F(WhyTest, StartsThatFailAlikeAreToldOnceWithTheirNumber) {
+  auto why = one_error();
+  why.history.clear();
+  for (std::uint64_t worker = 2; worker <= 4; ++worker) {
+    why.history.push_back(entry(worker * 1000, worker, "worker-started", "started"));
+    why.history.push_back(entry(worker * 1000 + 5, worker, "failure", "boot"));
+    why.history.back().detail = "exited with code 3";
+    why.history.back().failure = "0" + std::to_string(worker);
+    why.history.push_back(entry(worker * 1000 + 5, worker, "worker-backoff", "next start in 1 s"));
+  }
+  const std::string head = "web/1: serving, worker 17 (pid 4242) since 12:03:10\n";
+  EXPECT_EQ(render_why(why, view),
+            head +
+                "  12:00:04.000  worker 4 started\n"
+                "  12:00:04.005  worker 4 failed: boot exited with code 3 (failure 04), 3 times\n"
+                "  12:00:04.005  worker 4: next start in 1 s\n");
+  why.history[4].detail = "exited with code 4";
+  EXPECT_EQ(render_why(why, view).find("times"), std::string::npos);
+}
+
 TEST_F(WhyTest, ASlotInBackoffSaysUntilWhenAndWhy) {
   auto why = one_error();
   why.service.workers[1] = {0, "web", 1, 0, "backoff", 1, 0, 0, false, 0, 0, midday + 195'500, 0, ""};
