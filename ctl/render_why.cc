@@ -2,6 +2,7 @@
 // from being as it is wanted.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -94,25 +95,23 @@ bool is_told(const HistoryEntry& entry, const Why& why) {
   return entry.what == "worker-ended" && entry.cut <= 0 && failure->detail.ends_with(entry.text);
 }
 
-// Starts of a slot that failed alike, one after the other, are the last of them with the number of all.
-std::vector<HistoryEntry> without_repeated_starts(const std::vector<HistoryEntry>& history) {
-  std::vector<HistoryEntry> kept(history);
-  std::map<std::int32_t, HistoryEntry> last;  // failed start of each slot
-  for (const auto& entry : history) {
-    if (entry.what == "worker-started" && entry.duration_ms >= 0) last.erase(entry.slot);
-    if (entry.what != "failure" || entry.text != "boot") continue;
-    HistoryEntry now = entry;
-    if (const auto before = last.find(entry.slot);
-        before != last.end() && before->second.detail == entry.detail) {
-      now.count += before->second.count;
-      std::erase_if(kept, [&](const auto& other) { return other.worker == before->second.worker; });
-      std::ranges::replace_if(
-          kept, [&](const auto& other) { return other.failure == entry.failure && other.what == "failure"; },
-          now);
+// Of starts of a slot that failed alike, one after the other, the last, with the number of all.
+std::vector<HistoryEntry> without_repeated_starts(std::vector<HistoryEntry> history) {
+  std::map<std::int32_t, HistoryEntry*> last;  // of each slot
+  std::set<std::uint64_t> repeated;            // workers
+  for (auto entry = history.rbegin(); entry != history.rend(); ++entry) {
+    if (entry->what == "worker-started" && entry->duration_ms >= 0) last.erase(entry->slot);
+    if (entry->what != "failure" || entry->text != "boot") continue;
+    HistoryEntry*& later = last[entry->slot];
+    if (later && later->detail == entry->detail) {
+      later->count += entry->count;
+      repeated.insert(entry->worker);
+    } else {
+      later = &*entry;
     }
-    last[entry.slot] = now;
   }
-  return kept;
+  std::erase_if(history, [&](const auto& entry) { return repeated.contains(entry.worker); });
+  return history;
 }
 
 // Who wanted it so, if a service does not run.
