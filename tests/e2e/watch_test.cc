@@ -79,8 +79,8 @@ TEST(Hang, AStoppedProcessIsOne) {
   EXPECT_THAT(hang["threads"][0]["stack"][0]["function"].get<std::string>(), HasSubstr("stopped"));
 }
 
-// Programs that use up one processor, as long as they live. What little an idle thread gets beside them is its
-// fair share: so many that it is not enough for its beats, whatever the scheduler still owes it.
+// Programs that use up one processor, as long as they live. What little an idle thread gets beside them is
+// its fair share: so many that it is not enough for its beats, whatever the scheduler still owes it.
 class Spinners {
  public:
   explicit Spinners(const cpu_set_t& processor) {
