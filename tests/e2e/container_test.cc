@@ -130,7 +130,7 @@ TEST_P(ContainerTest, DrainsOnSigtermAndEndsWithZero) {
   Container container = start();
   ASSERT_TRUE(container.wait_until_running()) << container.errors();
   HttpConnection busy(address_of(container));
-  ASSERT_TRUE(busy.send_get("/?delay=500"));
+  ASSERT_TRUE(busy.send_get("/?delay=2000"));
   ASSERT_TRUE(wait_until([&] {
     const json workers = container.status()["services"][0]["workers"];
     return std::ranges::any_of(workers, [](const json& one) { return one["in_flight"] == 1; });

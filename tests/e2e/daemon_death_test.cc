@@ -146,7 +146,7 @@ TEST(DaemonDeath, WithoutAKeeperLetsTheWorkersFinish) {
   EXPECT_EQ(daemon.pid(), daemon.process().pid());
   const pid_t pid = daemon.pids().at(0);
   HttpConnection busy(daemon.address());
-  ASSERT_TRUE(busy.send_get("/?delay=500"));
+  ASSERT_TRUE(busy.send_get("/?delay=1500"));
   ASSERT_TRUE(wait_for_in_flight(daemon, 1));
   ASSERT_EQ(::kill(daemon.process().pid(), SIGKILL), 0);
   ASSERT_TRUE(daemon.process().wait());

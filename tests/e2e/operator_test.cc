@@ -273,7 +273,7 @@ TEST(Stop, DrainsAllAndRemovesWhatWasCreated) {
   Daemon daemon = web_of("http_asio", {"--workers", "2", "--listen", "unix:" + dir.file("web.sock")});
   const auto pids = daemon.pids();
   HttpConnection busy(Address::unix_socket(dir.file("web.sock")));
-  ASSERT_TRUE(busy.send_get("/?delay=300"));
+  ASSERT_TRUE(busy.send_get("/?delay=1500"));
   ASSERT_TRUE(daemon.wait_for([](const json& service) {
     return service["workers"][0]["in_flight"] == 1 || service["workers"][1]["in_flight"] == 1;
   }));

@@ -19,7 +19,7 @@ using testing::HasSubstr;
 TEST(Service, TheRecordCountsTheRequestsThatItsDrainCompleted) {
   const Daemon daemon = web_of("http_asio", {"--workers", "1"});
   HttpConnection busy(daemon.address());
-  ASSERT_TRUE(busy.send_get("/?delay=500"));
+  ASSERT_TRUE(busy.send_get("/?delay=1500"));
   ASSERT_TRUE(wait_for_in_flight(daemon, 1));
   EXPECT_EQ(http_get(daemon.address(), "/error").status, 500);
   EXPECT_EQ(busy.read_answer().status, 200);

@@ -29,7 +29,7 @@ json entry(const Daemon& daemon, const std::string& target, const std::string& w
 TEST(Why, AnErrorIsToldWithWhatCameOfIt) {
   const Daemon daemon = web_of("http_threads", {"--workers", "1", "--floor", "0"});
   HttpConnection busy(daemon.address());
-  ASSERT_TRUE(busy.send_get("/?delay=300"));
+  ASSERT_TRUE(busy.send_get("/?delay=1500"));
   ASSERT_TRUE(wait_for_in_flight(daemon, 1));
   EXPECT_EQ(http_get(daemon.address(), "/error").status, 500);
   EXPECT_EQ(busy.read_answer().status, 200);
