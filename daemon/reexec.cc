@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int first_passed = 3;  // SD_LISTEN_FDS_START
 constexpr const char* keeper_option = "--keeper";
+constexpr std::size_t mistakes_told = 3;  // in one line
 
 std::string own_path() {
   const auto name = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));  // NOLINT: the kernel's type
@@ -29,6 +31,14 @@ std::string own_path() {
       return path;
   }
   return std::filesystem::read_symlink("/proc/self/exe", error);
+}
+
+std::string in_one_line(const std::vector<config::Problem>& problems) {
+  std::string text = "the configuration has " + std::to_string(problems.size()) +
+                     (problems.size() == 1 ? " mistake: " : " mistakes: ");
+  const std::size_t told = std::min(problems.size(), mistakes_told);
+  for (std::size_t i = 0; i < told; ++i) text += (i > 0 ? "; " : "") + problems[i].text();
+  return told == problems.size() ? text : text + "; ... `reforkctl check-config` shows all of them";
 }
 
 }  // namespace
@@ -50,12 +60,7 @@ base::Result<core::DaemonConfig> Program::check() const {
   auto line = parse_command_line(static_cast<int>(argv.size()), pointers.data(), code);
   if (!line) return base::Error{EINVAL, "the command line is not understood any more"};
   if (line->config.ok()) return std::move(line->config.config);
-  const auto& problems = line->config.problems;
-  if (problems.size() == 1)
-    return base::Error{EINVAL, "the configuration has a mistake: " + problems[0].text()};
-  return base::Error{
-      EINVAL, "the configuration has " + std::to_string(problems.size()) +
-                  " mistakes, which reforkctl check-config shows; the first is: " + problems[0].text()};
+  return base::Error{EINVAL, in_one_line(line->config.problems)};
 }
 
 base::Error Program::execute(const os::FdStore& fds, const supervisor::KeeperWatch& keeper) const {
