@@ -104,25 +104,27 @@ bool Journal::wanted(const LogLine& line) {
   return true;
 }
 
-// Back to the entry before those, then forth again to the end: nothing that is written meanwhile is missed.
+// Back to the entry before those, then forth again: whoever follows goes on where they end.
 base::Result<std::uint64_t> Journal::show_last(std::uint64_t count, std::uint64_t since_ms,
                                                const Show& show) {
   sd_journal_seek_tail(journal_.get());
   std::uint64_t found = 0;
   bool before = false;
-  while (!before && sd_journal_previous(journal_.get()) > 0) {
+  int r = 0;
+  while (!before && (r = sd_journal_previous(journal_.get())) > 0) {
     const LogLine one = line();
     before = found == count || one.time_ms < since_ms;
     if (!before && wanted(one)) ++found;
   }
+  if (r < 0) return base::errno_error("read the journal", -r);
   if (!before) sd_journal_seek_head(journal_.get());
-  return show_on(show);
+  return show_on(found, show);
 }
 
-base::Result<std::uint64_t> Journal::show_on(const Show& show) {
+base::Result<std::uint64_t> Journal::show_on(std::uint64_t most, const Show& show) {
   std::uint64_t shown = 0;
   int r = 0;
-  while ((r = sd_journal_next(journal_.get())) > 0)
+  while (shown < most && (r = sd_journal_next(journal_.get())) > 0)
     if (const LogLine one = line(); wanted(one)) {
       show(one);
       ++shown;
@@ -133,7 +135,7 @@ base::Result<std::uint64_t> Journal::show_on(const Show& show) {
 
 base::Result<void> Journal::follow(const Show& show) {
   for (;;) {
-    if (const auto shown = show_on(show); !shown) return shown.error();
+    if (const auto shown = show_on(UINT64_MAX, show); !shown) return shown.error();
     const int r = sd_journal_wait(journal_.get(), static_cast<std::uint64_t>(-1));
     if (r < 0 && r != -EINTR) return base::errno_error("read the journal", -r);
   }

@@ -24,8 +24,7 @@ class Journal {
                                     const std::set<std::int32_t>& pids);
 
   using Show = std::function<void(const LogLine&)>;
-  // The last `count` of them, none before `since_ms` (Unix time; 0: all), oldest first, and what comes
-  // meanwhile. How many.
+  // The last ones, at most `count` and none before `since_ms` (Unix time; 0: all), oldest first. How many.
   base::Result<std::uint64_t> show_last(std::uint64_t count, std::uint64_t since_ms, const Show& show);
   // After show_last(): what comes after those, until the journal cannot be read any more.
   base::Result<void> follow(const Show& show);
@@ -43,7 +42,7 @@ class Journal {
   // A process id says who it was in its boot only.
   using ProcessId = std::pair<std::string, std::int32_t>;
   bool wanted(const LogLine& line);
-  base::Result<std::uint64_t> show_on(const Show& show);
+  base::Result<std::uint64_t> show_on(std::uint64_t most, const Show& show);
   void learn_pids(const std::string& service);
 
   Handle journal_;

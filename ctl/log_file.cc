@@ -112,7 +112,10 @@ base::Result<void> LogFile::show_new(const Show& show) {
   const bool replaced = was_replaced();
   if (auto read = read_on(show); !read || !replaced) return read;
   auto next = open(path_);
-  if (!next) return next.error();
+  if (!next) {
+    poll_ms_ = look_again_ms;  // whoever puts it there has not given it its owner yet
+    return {};
+  }
   *this = std::move(*next);
   return read_on(show);
 }

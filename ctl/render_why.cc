@@ -95,13 +95,18 @@ bool is_told(const HistoryEntry& entry, const Why& why) {
   return entry.what == "worker-ended" && entry.cut <= 0 && failure->detail.ends_with(entry.text);
 }
 
-// Of starts of a slot that failed alike, one after the other, the last, with the number of all.
+// Of starts of a slot that failed alike, one after the other, the last, with the number of all; those that
+// say more than that stay.
 std::vector<HistoryEntry> without_repeated_starts(std::vector<HistoryEntry> history) {
   std::map<std::int32_t, HistoryEntry*> last;  // of each slot
-  std::set<std::uint64_t> repeated;            // workers
+  std::set<std::uint64_t> repeated, telling;   // workers
   for (auto entry = history.rbegin(); entry != history.rend(); ++entry) {
     if (entry->what == "worker-started" && entry->duration_ms >= 0) last.erase(entry->slot);
-    if (entry->what != "failure" || entry->text != "boot") continue;
+    if (entry->what != "failure") continue;
+    if (entry->text != "boot") {
+      telling.insert(entry->worker);
+      continue;
+    }
     HistoryEntry*& later = last[entry->slot];
     if (later && later->detail == entry->detail) {
       later->count += entry->count;
@@ -110,7 +115,9 @@ std::vector<HistoryEntry> without_repeated_starts(std::vector<HistoryEntry> hist
       later = &*entry;
     }
   }
-  std::erase_if(history, [&](const auto& entry) { return repeated.contains(entry.worker); });
+  std::erase_if(history, [&](const auto& entry) {
+    return repeated.contains(entry.worker) && !telling.contains(entry.worker);
+  });
   return history;
 }
 

@@ -26,6 +26,7 @@ using base::UniqueFd;
 constexpr std::uint64_t accept_pause_us = 1'000'000;
 // Between two announcements of what has changed: each looks at every worker.
 constexpr std::uint64_t publish_pause_us = 100'000;
+constexpr std::uint64_t accuracy_us = 1'000;
 
 class Server final : public Bus, private ConnectionHost {
  public:
@@ -129,7 +130,8 @@ int Server::add_sources() {
     owner->reset(source);
     if ((r = sd_event_source_set_enabled(source, SD_EVENT_OFF)) < 0) return r;
   }
-  if ((r = sd_event_add_time(loop_, &source, CLOCK_MONOTONIC, 0, 0, on_publish_later, this)) < 0) return r;
+  if ((r = sd_event_add_time(loop_, &source, CLOCK_MONOTONIC, 0, accuracy_us, on_publish_later, this)) < 0)
+    return r;
   later_publisher_.reset(source);
   return sd_event_source_set_enabled(source, SD_EVENT_OFF);
 }

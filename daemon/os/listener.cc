@@ -24,6 +24,7 @@ namespace {
 
 // Of a unix socket's file: as of a port, who may connect is not decided here. Its directory may be closed.
 constexpr mode_t everybody = 0666;
+constexpr std::string_view any_ipv4 = "0.0.0.0", any_ipv6 = "::";
 constexpr int backlog = 4096;  // the kernel takes less where net.core.somaxconn is lower
 
 struct FreeAddresses {
@@ -155,6 +156,20 @@ std::string numeric_host(const sockaddr* name, socklen_t size) {
   return host;
 }
 
+// As a socket would be bound there; empty: nobody knows its name.
+std::string host_of(const Address& address) {
+  const auto found = resolve(address);
+  if (!found) return "";
+  const addrinfo* chosen = choose(found->get());
+  return numeric_host(chosen->ai_addr, chosen->ai_addrlen);
+}
+
+bool takes_ipv4_too(int fd) {
+  int only_ipv6 = 0;
+  socklen_t size = sizeof only_ipv6;
+  return ::getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_ipv6, &size) == 0 && only_ipv6 == 0;
+}
+
 // Where a socket is bound, its host as a number; nothing for one of another kind.
 std::optional<Address> bound_to(int fd) {
   sockaddr_storage storage{};
@@ -214,17 +229,18 @@ int ListenSocket::suits(const std::string& address, int fd) {
   if (!wanted || !bound || wanted->family != bound->family) return 0;
   if (wanted->family == Address::Family::unix_socket) return wanted->path == bound->path ? 2 : 0;
   if (wanted->port != "0" && wanted->port != bound->port) return 0;
-  const auto found = resolve(*wanted);
-  if (!found) return 0;
-  const addrinfo* chosen = choose(found->get());
-  if (numeric_host(chosen->ai_addr, chosen->ai_addrlen) != bound->host) return 0;
+  if (host_of(*wanted) != bound->host) return 0;
+  if (bound->host == any_ipv6 && !takes_ipv4_too(fd)) return 0;
   return wanted->port == bound->port ? 2 : 1;
 }
 
 bool ListenSocket::in_the_way(const std::string& address, int fd) {
   const auto wanted = parse_address(address);
   const auto bound = bound_to(fd);
-  return wanted && bound && bound->family == Address::Family::tcp && wanted->port == bound->port;
+  if (!wanted || !bound || bound->family != Address::Family::tcp || wanted->port != bound->port) return false;
+  const auto every = [](const std::string& host) { return host == any_ipv4 || host == any_ipv6; };
+  const std::string host = host_of(*wanted);
+  return host == bound->host || every(host) || every(bound->host);
 }
 
 std::string ListenSocket::address_of(int fd) {

@@ -214,12 +214,13 @@ void unblock_signals(bool but_stops) noexcept {
   else
     give_up(report, SpawnStep::descriptors);
   if (!move_descriptors(prepared)) give_up(report, SpawnStep::descriptors);
+  // Both open a file, for which a worker's own limit may leave no room: all of reforkd's are open here still.
+  if (prepared.usual_oom_score) take_usual_oom_score();
+  if (prepared.credentials) leave_terminal();
   for (const PreparedLimit& limit : prepared.limits)
     if (::syscall(SYS_prlimit64, 0, limit.resource, &limit.value, nullptr) != 0)
       give_up(report, SpawnStep::setrlimit, limit.resource);
-  if (prepared.usual_oom_score) take_usual_oom_score();
   if (prepared.credentials) {
-    leave_terminal();
     change_user(*prepared.credentials, report);
     if (prepared.credentials->uid != 0) drop_inheritable();
   }

@@ -83,8 +83,13 @@ bool Listeners::adopt_given(const std::string& address, bool nonblocking, Handov
 // One of an earlier reforkd of which nothing is known but its name: were it opened anew, the address would be
 // taken.
 bool Listeners::adopt_stranger(const std::string& address, bool nonblocking, Handover& handover) {
-  const auto name = handover.best(service_ + ".listen.",
-                                  [&address](int fd) { return os::ListenSocket::suits(address, fd); });
+  auto name = handover.best(service_ + ".listen.",
+                            [&address](int fd) { return os::ListenSocket::suits(address, fd); });
+  // Of a service that has another name now, or has left the address to this one: the very same address only.
+  if (name.empty())
+    name = handover.best("", [&address, &handover](int fd) {
+      return os::ListenSocket::suits(address, fd) == 2 && !handover.is_given(fd) ? 1 : 0;
+    });
   if (name.empty()) return false;
   auto socket = os::ListenSocket::adopt(address, handover.take(name, store_), nonblocking);
   if (!socket) {

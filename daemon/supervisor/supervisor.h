@@ -93,7 +93,6 @@ class Supervisor : public core::Operations {
   void end_unknown_workers();
   void take_exits();
   std::vector<state::Listener> unwanted_listeners() const;
-  bool is_configured(int listener) const;
   bool make_way(const std::string& address);
   void refuse_given();
   base::Result<void> open_services();

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 
 #include "log/log.h"
@@ -13,6 +14,18 @@ namespace refork::supervisor {
 
 using base::Error;
 using base::Result;
+
+namespace {
+
+bool has_address_of(const core::DaemonConfig& config, int listener) {
+  return std::ranges::any_of(config.services, [listener](const core::ServiceConfig& service) {
+    return std::ranges::any_of(service.listen, [listener](const std::string& address) {
+      return os::ListenSocket::suits(address, listener) > 0;
+    });
+  });
+}
+
+}  // namespace
 
 // What an earlier reforkd's services listened on and do not any more; another one may, as when a service was
 // given another name. It cannot be opened anew, for the workers of before have it, too.
@@ -28,19 +41,14 @@ std::vector<state::Listener> Supervisor::unwanted_listeners() const {
   return unwanted;
 }
 
-bool Supervisor::is_configured(int listener) const {
-  return std::ranges::any_of(setup_.config.services, [listener](const core::ServiceConfig& service) {
-    return std::ranges::any_of(service.listen, [listener](const std::string& address) {
-      return os::ListenSocket::suits(address, listener) > 0;
-    });
-  });
-}
-
 // An earlier reforkd listened elsewhere at that port, as where 0.0.0.0 has become 127.0.0.1. Shut down,
 // because a copy that somebody else still has would be in the way as well.
 bool Supervisor::make_way(const std::string& address) {
   const auto given_up = [&](int fd) {
-    return os::ListenSocket::in_the_way(address, fd) && !is_configured(fd) && !handover_.is_given(fd) ? 1 : 0;
+    return os::ListenSocket::in_the_way(address, fd) && !has_address_of(setup_.config, fd) &&
+                   !handover_.is_given(fd)
+               ? 1
+               : 0;
   };
   bool made = false;
   for (std::string name; !(name = handover_.best("", given_up)).empty(); made = true) {
@@ -82,7 +90,8 @@ Result<void> Supervisor::can_listen(const core::DaemonConfig& config) const {
       if (!socket) {
         std::string what = "service " + service.name + ": " + socket.error().what;
         for (const int fd : services_.sockets())
-          if (os::ListenSocket::in_the_way(address, fd))
+          if (socket.error().code == EADDRINUSE && os::ListenSocket::in_the_way(address, fd) &&
+              !has_address_of(config, fd))
             what += "; " + os::ListenSocket::address_of(fd) +
                     " of this reforkd has it, and is given up when reforkd is restarted";
         return Error{socket.error().code, what};

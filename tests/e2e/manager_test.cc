@@ -316,6 +316,18 @@ TEST_F(UnderAManager, AReloadThatNarrowsAnAddressIsRefusedAndSaysWhatDoesIt) {
   EXPECT_THAT(reload.errors(), AllOf(HasSubstr(listen_), HasSubstr("; " + all), HasSubstr("restarted")));
 }
 
+TEST_F(UnderAManager, AReloadIsNotSentIntoARestartThatWouldFailAsWell) {
+  listen_ = "tcp://127.0.0.1:0";
+  configure(service());
+  ASSERT_TRUE(start_and_wait());
+  const std::string mine = bound(), all = "tcp://0.0.0.0" + mine.substr(mine.rfind(':'));
+  std::ofstream(file_) << R"({"services": {"web": )" << service() << R"(, "more": {"listen": [")" << all
+                       << R"("], "command": ["/bin/cat"], "ready": "exec"}}})";
+  auto reload = ctl({"daemon-reload"});
+  EXPECT_EQ(reload.wait()->code, 1);
+  EXPECT_THAT(reload.errors(), AllOf(HasSubstr(all), testing::Not(HasSubstr("restarted"))));
+}
+
 TEST_F(UnderAManager, AHangupReadsTheConfigurationAgain) {
   configure(service());
   ASSERT_TRUE(start_and_wait());
@@ -431,6 +443,19 @@ TEST_F(UnderAManager, ASocketThatIsInTheWayOfAnAddressIsLeftAloneAndNamed) {
 }
 
 // The manager has the old one until it has heard that nobody wants it.
+TEST_F(UnderAManager, AServiceOfAnotherNameHasTheSocketOfTheOneBefore) {
+  listen_ = "tcp://127.0.0.1:0";
+  configure(service());
+  ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
+  listen_ = bound();
+  end_by(SIGTERM);
+  std::ofstream(file_) << R"({"services": {"shop": )" << service() << "}}";
+  ASSERT_TRUE(start_and_wait()) << reforkd_->errors();
+  EXPECT_EQ(bound(), listen_);
+  EXPECT_EQ(http_get(address(), "/").status, 200);
+  EXPECT_THAT(manager_.names(), testing::Contains("web.listen.1"));
+}
+
 TEST_F(UnderAManager, AnAddressThatIsNarrowedIsTheOneThatIsListenedOn) {
   listen_ = "tcp://0.0.0.0:0";
   configure(service());

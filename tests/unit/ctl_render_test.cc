@@ -300,7 +300,7 @@ TEST_F(RenderTest, FailuresAreOneLineEach) {
 
 TEST_F(RenderTest, AFailureWithoutARequestShowsTheFirstThatItCut) {
   Failure failure;
-  failure.drain.emplace();
+  failure.drain = Failure::Drain{};
   const auto shows = [&](const std::string& request) {
     return render_failures({failure}, view).ends_with("  " + request + "\n");
   };

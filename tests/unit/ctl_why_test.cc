@@ -98,6 +98,10 @@ TEST_F(WhyTest, StartsThatFailAlikeAreToldOnceWithTheirNumber) {
                 "  12:00:04.000  worker 4 started\n"
                 "  12:00:04.005  worker 4 failed: boot exited with code 3 (failure 04), 3 times\n"
                 "  12:00:04.005  worker 4: next start in 1 s\n");
+  auto with_error = why;
+  with_error.history[0] = entry(2003, 2, "failure", "exception");
+  with_error.history[0].detail = "no password";
+  EXPECT_NE(render_why(with_error, view).find("worker 2 failed: exception no password"), std::string::npos);
   why.history[4].detail = "exited with code 4";
   EXPECT_EQ(render_why(why, view).find("times"), std::string::npos);
 }
