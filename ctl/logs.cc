@@ -58,12 +58,13 @@ int show_journal(const Target& target, const Service& service, std::uint64_t sin
   };
   const auto shown = journal->show_last(call.count.value_or(shown_by_default), since_ms, show);
   if (!shown) return complain(console, shown.error().what, Exit::failed);
+  int code = Exit::ok;
   if (*shown == 0 && ::geteuid() != 0)
-    complain(console,
-             "the journal shows nothing of it to you; root and members of the groups systemd-journal and adm "
-             "may read all of it",
-             Exit::failed);
-  if (!call.follow) return Exit::ok;
+    code = complain(console,
+                    "the journal shows nothing of it to you; root and members of the groups systemd-journal "
+                    "and adm may read all of it",
+                    Exit::denied);
+  if (!call.follow) return code;
   const auto ended = journal->follow(show);
   return ended ? int{Exit::ok} : complain(console, ended.error().what, Exit::failed);
 }

@@ -147,7 +147,8 @@ Result<void> Reforkd::prepare() {
                                     [this] { return plan_reexec(); },
                                     os::file_identity(line_.state_dir),
                                     supervisor::watchdog_of_manager(keeper_pid()),
-                                    line_.one_service});
+                                    line_.one_service,
+                                    !variable(executed_variable).empty()});
   if (auto prepared = supervisor_->prepare(); !prepared) return prepared;
   auto socket = supervisor_->handover().take(supervisor::control_name, fds_);
   const int kept = socket.get();

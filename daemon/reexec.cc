@@ -79,6 +79,7 @@ base::Error Program::execute(const os::FdStore& fds, const supervisor::KeeperWat
   ::setenv("LISTEN_FDS", std::to_string(lifted.size()).c_str(), 1);
   ::setenv("LISTEN_FDNAMES", names.c_str(), 1);
   ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  ::setenv(executed_variable, "1", 1);
   if (keeper.wanted()) ::setenv(keeper::variable, keeper.identity().c_str(), 1);
   std::vector<char*> pointers;
   for (const auto& argument : argv) pointers.push_back(const_cast<char*>(argument.c_str()));

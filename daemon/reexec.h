@@ -10,6 +10,9 @@
 
 namespace refork {
 
+// Set where a reforkd has executed this one.
+inline constexpr const char* executed_variable = "REFORK_EXECUTED";
+
 // How this program was started, and is started again: by the same path, so that a new version takes over.
 struct Program {
   Program(int argc, char** argv);

@@ -54,8 +54,8 @@ bool may(const Peer& peer, const AccessPolicy& policy, Action action) {
 std::string denial(const Peer& peer, Action action) {
   const bool group_suffices = action != Action::administer;
   return "uid " + std::to_string(peer.uid) + " may not " + described(action) +
-         ": only root, the user of reforkd" +
-         (group_suffices ? " and members of the group refork may" : " may");
+         (group_suffices ? ": only root, the user of reforkd and members of the group refork may"
+                         : ": only root and the user of reforkd may");
 }
 
 }  // namespace refork::bus

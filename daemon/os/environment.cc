@@ -23,6 +23,7 @@ constexpr std::array withheld = std::to_array<Variable>({
     {"FDSTORE"},
     {"REFORK_KEEPER"},
     {"REFORK_KEEPS"},
+    {"REFORK_EXECUTED"},
     {"REFORK_NOFILE", false},
     {"REFORK_CONTROL", false},  // where reforkd is told by it to have its socket
     {"REFORK_CHANNEL", false},

@@ -11,8 +11,8 @@ namespace refork::supervisor {
 namespace {
 
 log::Level level_of(const core::Event& event) {
-  if (event.type == "keeper-started" || event.type == "protocol" || event.type == "listener-reopened" ||
-      event.type == "worker-killed")
+  if (event.type == "failure" || event.type == "keeper-started" || event.type == "protocol" ||
+      event.type == "listener-reopened" || event.type == "worker-killed")
     return log::Level::warning;
   return log::Level::info;
 }

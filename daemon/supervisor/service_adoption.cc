@@ -208,11 +208,8 @@ void ServiceRunner::resume(const std::function<void()>& settled) {
   resumed_ = true;
   shown_ = before.shown;
   const auto count = before.processes.size();
-  // Only of the same process they are children still.
-  const bool same = std::ranges::any_of(
-      processes_, [](const auto& one) { return os::is_child(one.second->spawned.pidfd.get()); });
   announce(0, 0, "reforkd-started",
-           std::string(same ? "reforkd executed itself anew" : "reforkd was started again") +
+           std::string(shared_.executed ? "reforkd executed itself anew" : "reforkd was started again") +
                ", and goes on with " + std::to_string(count) + (count == 1 ? " worker" : " workers"));
   feed([&](core::Service& service, core::Time now, core::Effects& out) {
     core::restore(service, before.core, now, out);

@@ -40,6 +40,7 @@ struct Shared {
   os::FdStore& fds;  // what outlives this process
   WorkerCgroups& cgroups;
   std::function<std::uint64_t()> next_listener;
+  bool executed;  // this reforkd, by the one before
   Listeners::MakeWay make_way;
   std::function<void(const std::string& service, std::string state)> save;
   std::function<void(const Subject&, const Finished&)> finished;

@@ -93,6 +93,7 @@ Shared Supervisor::share() {
       .fds = setup_.fds,
       .cgroups = cgroups_,
       .next_listener = [this] { return ++state_.last_listener; },
+      .executed = setup_.executed,
       .make_way = [this](const std::string& address) { return make_way(address); },
       .save = [this](const std::string& service, std::string text) { state_.save(service, std::move(text)); },
       .finished = [this](const Subject& subject,

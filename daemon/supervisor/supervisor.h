@@ -43,6 +43,7 @@ class Supervisor : public core::Operations {
     std::string instance;  // tells this reforkd, in all its lives, from others on the machine
     std::optional<core::Millis> watchdog = {};  // of the manager
     bool check_commands = false;  // one that cannot be found is an error, not a start that fails
+    bool executed = false;        // by the reforkd before, as the same process
   };
   Supervisor(Loop& loop, store::Store& store, Setup setup);
 

@@ -334,6 +334,11 @@ TEST(Reexec, IsNoNewStartOfReforkd) {
   EXPECT_NEAR(daemon.status()["daemon"]["started_ms"].get<double>(), before.get<double>(), 50);
   EXPECT_THAT(daemon.ctl({"why", "web"}).out,
               testing::HasSubstr("reforkd executed itself anew, and goes on with 1 worker"));
+  daemon.kill();
+  EXPECT_THAT(daemon.ctl({"why", "web"}).out, testing::HasSubstr("reforkd was started again"));
+  ASSERT_EQ(daemon.ctl({"daemon-reexec"}).code, 0);
+  EXPECT_THAT(daemon.ctl({"why", "web"}).out, testing::HasSubstr("reforkd executed itself anew"))
+      << "though the worker is no child of it any more";
 }
 
 TEST(Reexec, OfAWorkerThatTheKeeperReapsTheEndIsStillKnown) {

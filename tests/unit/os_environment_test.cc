@@ -31,6 +31,7 @@ TEST(Environment, OfAWorkerHasNothingThatReforkdWasTold) {
                            "CONFIGURATION_DIRECTORY",
                            "REFORK_KEEPER",
                            "REFORK_KEEPS",
+                           "REFORK_EXECUTED",
                            "REFORK_CONTROL",
                            "REFORK_NOFILE",
                            "REFORK_CHANNEL",
@@ -42,7 +43,7 @@ TEST(Environment, OfAWorkerHasNothingThatReforkdWasTold) {
 
 TEST(Environment, BetweenKeeperAndReforkdIsButForWhatTheyTellAnew) {
   for (const char* name : {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "FDSTORE",
-                           "REFORK_KEEPER", "REFORK_KEEPS"})
+                           "REFORK_KEEPER", "REFORK_KEEPS", "REFORK_EXECUTED"})
     EXPECT_TRUE(is_withheld(name, Receiver::own)) << name;
   for (const char* name : {"REFORK_CONTROL", "REFORK_NOFILE", "STATE_DIRECTORY", "PATH"})
     EXPECT_FALSE(is_withheld(name, Receiver::own)) << name;
