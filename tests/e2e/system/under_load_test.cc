@@ -11,6 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using nlohmann::json;
+using testing::AnyOf;
 using testing::AnyOfArray;
 using testing::Each;
 using testing::Not;
@@ -58,9 +59,10 @@ TEST_F(UnderLoad, AContainedCrashIsNoticedByNobodyElse) {
 
 TEST_F(UnderLoad, AKilledWorkerTakesNobodyWithItButTheRequestsItHad) {
   serve({{"web", web()}});
-  std::vector<Clock::time_point> lost;  // when they were begun
+  std::vector<LostRequest> lost;
   LoadOptions options = UnderLoad::load();
-  options.on_lost = [&lost](const LostRequest& request) { lost.push_back(request.begun); };
+  options.path = "/pid?delay=5";
+  options.on_lost = [&lost](const LostRequest& request) { lost.push_back(request); };
   Load load(options);
   serve_more(load);
   const auto killed = pids().at(0);
@@ -76,7 +78,10 @@ TEST_F(UnderLoad, AKilledWorkerTakesNobodyWithItButTheRequestsItHad) {
   // Of each client one at most: those that are named, and those that stood in its sockets unread, which
   // nobody can name.
   EXPECT_LE(result.noticed(), static_cast<std::uint64_t>(options.clients)) << result.summary() << failure;
-  EXPECT_THAT(lost, Each(testing::Le(gone)));
+  for (const auto& request : lost) {
+    EXPECT_LE(request.begun, gone);
+    EXPECT_THAT(request.last_body, AnyOf("", std::to_string(killed))) << "a connection of another worker";
+  }
   EXPECT_EQ(result.bystanders.refused + result.bystanders.hung, 0U) << result.summary();
   EXPECT_TRUE(wait_until_settled());
 }
