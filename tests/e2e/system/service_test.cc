@@ -37,6 +37,24 @@ TEST_F(Service, HasAnExposureOfAtMostThreePointNine) {
             "");
 }
 
+TEST_F(Service, HasASandboxForItsWorkersThatADropInRelaxes) {
+  const auto of_a_worker = [this] {
+    return machine_.output({"grep", "NoNewPrivs", "/proc/" + std::to_string(pids().at(0)) + "/status"});
+  };
+  serve({{"web", web()}});
+  EXPECT_THAT(of_a_worker(), HasSubstr("1"));
+  const std::string drop_ins = "/etc/systemd/system/reforkd.service.d";
+  machine_.output({"mkdir", "-p", drop_ins});
+  machine_.output({"cp", "/usr/share/doc/reforkd/examples/relax.conf", drop_ins});
+  machine_.output({"systemctl", "daemon-reload"});
+  EXPECT_EQ(machine_.run({"systemd-analyze", "verify", "reforkd.service"}).err, "");
+  machine_.output({"systemctl", "restart", "reforkd"});
+  ASSERT_TRUE(wait_until_settled());
+  EXPECT_EQ(http_get(kWeb, "/").status, 200);
+  EXPECT_THAT(of_a_worker(), HasSubstr("0"));
+  EXPECT_EQ(property("ProtectSystem"), "no");
+}
+
 TEST_F(Service, KeepsAsManyDescriptorsAfterAThousandReplacementsAsBefore) {
   json one = web();
   one["restart"] = {{"budget", {100000, "1s"}}};
